@@ -1,0 +1,1 @@
+//! RDS for Aurora: clusters are real database servers, statuses move with time.
