@@ -11,6 +11,7 @@
 //! database server starting, a file copy, a SQL session) therefore runs on the
 //! blocking pool, which holds the clock still until it is done.
 
+pub mod database;
 pub mod events;
 pub mod rds;
 pub mod request;

@@ -1,0 +1,1 @@
+//! Database servers: real processes over real data directories.
