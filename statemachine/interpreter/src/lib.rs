@@ -35,11 +35,15 @@
 //! # }
 //! ```
 
+mod chance;
 mod clock;
 mod definition;
 mod execution;
 mod history;
+mod query;
+mod retry;
 mod task;
+mod timestamp;
 mod tokens;
 
 pub use clock::{Clock, RuntimeClock, Sleep};

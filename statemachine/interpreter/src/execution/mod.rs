@@ -1,5 +1,7 @@
 //! Executions: starting them, watching them, stopping them.
 
+pub(crate) mod variables;
+
 use std::future::Future;
 use std::sync::Arc;
 

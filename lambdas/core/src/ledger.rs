@@ -1,0 +1,618 @@
+//! The record of one restore: its plan, its lock, what it intended and made, and what was proved.
+//!
+//! Intent comes before effect: a create call is made only after the ledger names
+//! its resource, so a crash between the two loses nothing. Every write that stands
+//! before an effect is conditional on the lock of the target still being ours, by
+//! epoch; a step that lost the lock stops there.
+
+use std::fmt;
+
+use aws_sdk_rds::types::DbCluster;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::errors::{AR0012, AR0013, AR0014, AR0028, AR0032, AR0034, AR0099, StepError};
+use crate::names::RestoreId;
+use crate::plan::Plan;
+use crate::request::{self, MasterPassword};
+use crate::secrets::{self, Credentials, Stage};
+use crate::sql::Endpoint;
+use crate::{ownership, rds};
+use crate::step::Context;
+use crate::table::{Condition, Item, PK, SK, TTL, Table, Written};
+
+/// Finished restores are kept this long.
+const KEPT_FOR: time::Duration = time::Duration::days(400);
+
+/// Where a restore stands, for lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Under way.
+    Running,
+    /// The target is proved and in service.
+    Restored,
+    /// Failed, and nothing was left behind.
+    FailedClean,
+    /// Failed, and what is left behind is named.
+    FailedDirty,
+}
+
+impl Status {
+    /// As it stands in the table and in the state machine.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Restored => "Restored",
+            Self::FailedClean => "FailedClean",
+            Self::FailedDirty => "FailedDirty",
+        }
+    }
+}
+
+/// What kind of thing a ledger entry is. The order is that of undo: last made, first removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceKind {
+    /// A DB instance.
+    Instance,
+    /// A DB cluster.
+    Cluster,
+    /// A DB cluster snapshot.
+    SnapshotCopy,
+    /// A secret of our own (RDS-managed secrets go with their cluster).
+    Secret,
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Instance => "DB instance",
+            Self::Cluster => "DB cluster",
+            Self::SnapshotCopy => "DB cluster snapshot",
+            Self::Secret => "secret",
+        })
+    }
+}
+
+/// How far a resource of ours has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceState {
+    /// A create call may have been made.
+    Intended,
+    /// It was seen to exist, with its resource id.
+    Created,
+    /// It was seen to be gone.
+    Removed,
+}
+
+/// One resource that this restore made or meant to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resource {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Its ARN, or for a secret its name: known before it exists.
+    pub arn: String,
+    /// Its name.
+    pub identifier: String,
+    /// How far it has come.
+    pub state: ResourceState,
+    /// What tells it from a later one of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+}
+
+impl Resource {
+    /// A resource about to be asked for.
+    pub fn new(kind: ResourceKind, arn: impl Into<String>, identifier: impl Into<String>) -> Self {
+        Self { kind, arn: arn.into(), identifier: identifier.into(), state: ResourceState::Intended, resource_id: None }
+    }
+}
+
+/// One check of the evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What was checked.
+    pub check: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was found, never data that could be secret.
+    pub detail: String,
+}
+
+/// The record of what was verified; Switch requires it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// When it was gathered.
+    #[serde(with = "time::serde::rfc3339")]
+    pub verified_at: OffsetDateTime,
+    /// All checks, in order.
+    pub findings: Vec<Finding>,
+}
+
+impl Evidence {
+    /// Whether every check holds, and there is at least one.
+    pub fn holds(&self) -> bool {
+        !self.findings.is_empty() && self.findings.iter().all(|finding| finding.passed)
+    }
+}
+
+/// How a restore ended, as Undo or Cleanup recorded it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// One of the three ends.
+    pub status: Status,
+    /// The documented code, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// For people: what happened and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What is left behind, each with the command that removes it.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
+}
+
+/// A resource of ours that could not be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leftover {
+    /// Its ARN, or a secret's name.
+    pub arn: String,
+    /// The command that removes it.
+    pub remove_with: String,
+}
+
+/// One restore, loaded from the state table.
+#[derive(Clone, Debug)]
+pub struct Restore {
+    table: Table,
+    plan: Plan,
+    epoch: i64,
+}
+
+/// The partition of a restore.
+pub fn restore_key(id: &str) -> String {
+    format!("RESTORE#{id}")
+}
+
+fn lock_key(target_arn: &str) -> String {
+    format!("TARGET#{target_arn}")
+}
+
+impl Restore {
+    /// Loads the plan that the Plan step recorded; `None` before it did.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn find(context: &Context, id: &RestoreId) -> Result<Option<Self>, StepError> {
+        let table = context.table();
+        let Some(item) = table.get(&restore_key(id.as_str()), "PLAN").await? else { return Ok(None) };
+        let plan = json_attribute(&item, "plan")?;
+        let epoch = item.number("epoch").ok_or_else(|| StepError::defect("the recorded plan has no epoch"))?;
+        Ok(Some(Self { table, plan, epoch }))
+    }
+
+    /// Loads the plan for a step that cannot be without it.
+    ///
+    /// # Errors
+    /// AR0099 when there is none: the state machine runs Plan first.
+    pub async fn load(context: &Context, id: &RestoreId) -> Result<Self, StepError> {
+        let found = Self::find(context, id).await?;
+        found.ok_or_else(|| StepError::defect(format!("restore `{}` has no recorded plan", id.as_str())))
+    }
+
+    /// Records the plan and takes the target's lock, both or neither.
+    ///
+    /// # Errors
+    /// AR0013 when another restore holds the lock, AR0034 when this id was used by another execution.
+    pub async fn begin(context: &Context, plan: Plan) -> Result<Self, StepError> {
+        let table = context.table();
+        let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
+        let previous_epoch = lock.as_ref().and_then(|lock| lock.number("epoch")).unwrap_or(0);
+        let epoch = previous_epoch + 1;
+        let pk = restore_key(&plan.restore_id);
+        let writes = vec![
+            (
+                Item::key(&pk, "PLAN").with("plan", to_json(&plan)?).with_number("epoch", epoch),
+                Some(Condition::absent()),
+            ),
+            (
+                Item::key(&lock_key(&plan.target.arn), "LOCK")
+                    .with("owner", &plan.restore_id)
+                    .with("executionArn", &plan.execution_arn)
+                    .with("state", "held")
+                    .with("takenAt", rfc3339(context.clock.now()))
+                    .with_number("epoch", epoch),
+                Some(
+                    Condition::new("attribute_not_exists(pk) OR (#state = :released AND #epoch = :previous)")
+                        .name("state")
+                        .name("epoch")
+                        .value("released", "released")
+                        .number("previous", previous_epoch),
+                ),
+            ),
+            (meta(&plan, Status::Running, None, None)?, None),
+        ];
+        match table.write(writes, None).await? {
+            Written::Yes => Ok(Self { table, plan, epoch }),
+            Written::Refused => Self::explain_refusal(context, plan, table).await,
+        }
+    }
+
+    /// Why the plan could not be recorded: our own lost success, a used id, or another restore's lock.
+    async fn explain_refusal(context: &Context, plan: Plan, table: Table) -> Result<Self, StepError> {
+        let id = RestoreId::parse(&plan.restore_id)?;
+        if let Some(recorded) = Self::find(context, &id).await? {
+            return recorded.of_execution(&plan.execution_arn);
+        }
+        let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
+        let text = |name: &str| lock.as_ref().and_then(|lock| lock.text(name)).unwrap_or("unknown").to_owned();
+        Err(StepError::new(
+            &AR0013,
+            format!(
+                "`{}` is locked by restore `{}` since {} ({})",
+                plan.target.cluster_identifier,
+                text("owner"),
+                text("takenAt"),
+                text("executionArn")
+            ),
+        ))
+    }
+
+    /// This restore, if it is the one of `execution_arn`.
+    ///
+    /// # Errors
+    /// AR0034 when another execution used the id.
+    pub fn of_execution(self, execution_arn: &str) -> Result<Self, StepError> {
+        if self.plan.execution_arn == execution_arn {
+            return Ok(self);
+        }
+        Err(StepError::new(
+            &AR0034,
+            format!("restore `{}` was already planned by {}", self.plan.restore_id, self.plan.execution_arn),
+        ))
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn pk(&self) -> String {
+        restore_key(&self.plan.restore_id)
+    }
+
+    /// Holds while the target's lock is ours; a released lock that nobody took is still ours.
+    fn lock_is_ours(&self) -> (Item, Condition) {
+        let key = Item::key(&lock_key(&self.plan.target.arn), "LOCK");
+        let condition = Condition::new("#owner = :owner AND #epoch = :epoch")
+            .name("owner")
+            .name("epoch")
+            .value("owner", &self.plan.restore_id)
+            .number("epoch", self.epoch);
+        (key, condition)
+    }
+
+    async fn write(&self, item: Item) -> Result<(), StepError> {
+        match self.table.write(vec![(item, None)], Some(self.lock_is_ours())).await? {
+            Written::Yes => Ok(()),
+            Written::Refused => Err(StepError::new(
+                &AR0014,
+                format!("another restore took the lock of `{}` from `{}`", self.plan.target.cluster_identifier, self.plan.restore_id),
+            )),
+        }
+    }
+
+    /// Names a resource in the ledger before the call that makes it. What was recorded earlier stands.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn intend(&self, resource: Resource) -> Result<Resource, StepError> {
+        if let Some(recorded) = self.resource(&resource.arn).await? {
+            if recorded.state != ResourceState::Removed {
+                return Ok(recorded);
+            }
+        }
+        self.write(resource_item(&self.pk(), &resource)?).await?;
+        Ok(resource)
+    }
+
+    /// Records that a resource was seen to exist, and what tells it from a later one of its name.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn created(&self, mut resource: Resource, resource_id: Option<&str>) -> Result<(), StepError> {
+        if resource.state == ResourceState::Created {
+            return Ok(());
+        }
+        resource.state = ResourceState::Created;
+        resource.resource_id = resource_id.map(str::to_owned);
+        self.write(resource_item(&self.pk(), &resource)?).await
+    }
+
+    /// Records that a resource was seen to be gone.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn removed(&self, mut resource: Resource) -> Result<(), StepError> {
+        if resource.state == ResourceState::Removed {
+            return Ok(());
+        }
+        resource.state = ResourceState::Removed;
+        self.write(resource_item(&self.pk(), &resource)?).await
+    }
+
+    /// One resource of the ledger.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn resource(&self, arn: &str) -> Result<Option<Resource>, StepError> {
+        let item = self.table.get(&self.pk(), &resource_key(arn)).await?;
+        item.map(|item| json_attribute(&item, "resource")).transpose()
+    }
+
+    /// Every resource of the ledger, in the order of undo.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn resources(&self) -> Result<Vec<Resource>, StepError> {
+        let items = self.table.query(&self.pk(), "RESOURCE#").await?;
+        let mut resources: Vec<Resource> =
+            items.iter().map(|item| json_attribute(item, "resource")).collect::<Result<_, _>>()?;
+        // Within a kind the last named goes first: readers before the writer.
+        resources.sort_by(|a, b| a.kind.cmp(&b.kind).then_with(|| b.identifier.cmp(&a.identifier)));
+        Ok(resources)
+    }
+
+    /// Records what was verified.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn record_evidence(&self, evidence: &Evidence) -> Result<(), StepError> {
+        self.write(Item::key(&self.pk(), "EVIDENCE").with("evidence", to_json(evidence)?)).await
+    }
+
+    /// What was verified.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn evidence(&self) -> Result<Option<Evidence>, StepError> {
+        let item = self.table.get(&self.pk(), "EVIDENCE").await?;
+        item.map(|item| json_attribute(&item, "evidence")).transpose()
+    }
+
+    /// Records that from here on others may reach the target, so that undo no longer removes it.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn record_in_service(&self, at: OffsetDateTime) -> Result<(), StepError> {
+        self.write(Item::key(&self.pk(), "IN_SERVICE").with("since", rfc3339(at))).await
+    }
+
+    /// Whether others may reach the target.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn is_in_service(&self) -> Result<bool, StepError> {
+        Ok(self.table.get(&self.pk(), "IN_SERVICE").await?.is_some())
+    }
+
+    /// Records how the restore ended and releases the lock, both or neither.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn end(&self, ending: &Ending, at: OffsetDateTime) -> Result<(), StepError> {
+        let lock = Item::key(&lock_key(&self.plan.target.arn), "LOCK")
+            .with("owner", &self.plan.restore_id)
+            .with("executionArn", &self.plan.execution_arn)
+            .with("state", "released")
+            .with("releasedAt", rfc3339(at))
+            .with_number("epoch", self.epoch);
+        let (_, ours) = self.lock_is_ours();
+        let writes = vec![(lock, Some(ours)), (meta(&self.plan, ending.status, Some(ending), Some(at))?, None)];
+        match self.table.write(writes, None).await? {
+            Written::Yes => Ok(()),
+            Written::Refused => Err(StepError::new(
+                &AR0014,
+                format!("another restore took the lock of `{}` from `{}`", self.plan.target.cluster_identifier, self.plan.restore_id),
+            )),
+        }
+    }
+}
+
+/// How a restore ended, as recorded; `None` while it runs.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn ending(table: &Table, id: &RestoreId) -> Result<Option<Ending>, StepError> {
+    let item = table.get(&restore_key(id.as_str()), "META").await?;
+    item.filter(|item| item.text("ending").is_some()).map(|item| json_attribute(&item, "ending")).transpose()
+}
+
+/// Records the end of a restore that failed before it had a plan, and so has neither lock nor resources.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn end_without_plan(context: &Context, id: &RestoreId, execution_arn: &str, ending: &Ending) -> Result<(), StepError> {
+    let now = context.clock.now();
+    let item = Item::key(&restore_key(id.as_str()), "META")
+        .with("restoreId", id.as_str())
+        .with("executionArn", execution_arn)
+        .with("status", ending.status.name())
+        .with("startedAt", rfc3339(now))
+        .with("endedAt", rfc3339(now))
+        .with("ending", to_json(ending)?)
+        .with_number(TTL, (now + KEPT_FOR).unix_timestamp());
+    context.table().put(item, None).await.map(|_| ())
+}
+
+/// The token of an execution that waits for a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Whose restore waits.
+    pub restore_id: String,
+    /// The waiting state.
+    pub state: String,
+    /// What it waits for.
+    pub wait_for: String,
+    /// Step Functions' task token.
+    pub task_token: String,
+}
+
+/// Leaves the token where an event about the resource finds it.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn leave_token(context: &Context, resource_arn: &str, waiting: &Waiting) -> Result<(), StepError> {
+    let now = context.clock.now();
+    let item = Item::key(&wake_key(resource_arn), "TOKEN")
+        .with("waiting", to_json(waiting)?)
+        .with("since", rfc3339(now))
+        .with_number(TTL, (now + time::Duration::days(7)).unix_timestamp());
+    context.table().put(item, None).await.map(|_| ())
+}
+
+/// The token that was left for a resource.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn find_token(context: &Context, resource_arn: &str) -> Result<Option<Waiting>, StepError> {
+    let item = context.table().get(&wake_key(resource_arn), "TOKEN").await?;
+    item.map(|item| json_attribute(&item, "waiting")).transpose()
+}
+
+fn wake_key(resource_arn: &str) -> String {
+    format!("WAKE#{resource_arn}")
+}
+
+fn resource_key(arn: &str) -> String {
+    format!("RESOURCE#{arn}")
+}
+
+fn resource_item(pk: &str, resource: &Resource) -> Result<Item, StepError> {
+    Ok(Item::key(pk, &resource_key(&resource.arn)).with("resource", to_json(resource)?))
+}
+
+fn meta(plan: &Plan, status: Status, ending: Option<&Ending>, ended_at: Option<OffsetDateTime>) -> Result<Item, StepError> {
+    let mut item = Item::key(&restore_key(&plan.restore_id), "META")
+        .with("restoreId", &plan.restore_id)
+        .with("executionArn", &plan.execution_arn)
+        .with("status", status.name())
+        .with("target", &plan.target.arn)
+        .with("source", &plan.source.snapshot_arn)
+        .with("startedAt", rfc3339(plan.planned_at))
+        .with_some("profile", plan.profile.as_deref());
+    if let (Some(ending), Some(at)) = (ending, ended_at) {
+        item = item
+            .with("endedAt", rfc3339(at))
+            .with("ending", to_json(ending)?)
+            .with_number(TTL, (at + KEPT_FOR).unix_timestamp());
+    }
+    Ok(item)
+}
+
+/// A time as the table holds it.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.unix_timestamp().to_string())
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, StepError> {
+    serde_json::to_string(value).map_err(|error| StepError::defect("a record of ours does not serialize").caused_by(error))
+}
+
+fn json_attribute<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Result<T, StepError> {
+    let place = || format!("{}/{}", item.text(PK).unwrap_or("?"), item.text(SK).unwrap_or("?"));
+    let text = item.text(name).ok_or_else(|| StepError::new(&AR0099, format!("`{}` has no `{name}`", place())))?;
+    request::parse(text).map_err(|problem| StepError::new(&AR0099, format!("`{}`: {problem}", place())))
+}
+
+/// The story of one state: how often it was tried, how long it worked, how it ended.
+#[derive(Clone, Debug)]
+pub struct StepRecord<'a> {
+    /// The state's name.
+    pub state: &'a str,
+    /// When the attempt began.
+    pub started_at: OffsetDateTime,
+    /// Milliseconds of work in this attempt.
+    pub worked_millis: i64,
+    /// What it answered, or the error's code.
+    pub outcome: Result<&'a Value, &'a StepError>,
+}
+
+/// What steps after the restore ask of the target.
+impl Restore {
+    /// The target as RDS describes it now.
+    ///
+    /// # Errors
+    /// AR0028 when it cannot be seen.
+    pub async fn describe_target(&self, context: &Context) -> Result<DbCluster, StepError> {
+        let target = &self.plan.target;
+        let found = rds::find_cluster(&context.aws.rds(&target.region), &target.cluster_identifier).await?;
+        found.ok_or_else(|| StepError::new(&AR0028, format!("cluster `{}` cannot be seen", target.cluster_identifier)))
+    }
+
+    /// Proves, before a change, that the target is still the cluster this restore made.
+    ///
+    /// # Errors
+    /// AR0012 when it is not, or is not in the ledger.
+    pub async fn prove_target(&self, cluster: &DbCluster) -> Result<(), StepError> {
+        let name = &self.plan.target.cluster_identifier;
+        let Some(recorded) = self.resource(&self.plan.target.arn).await? else {
+            return Err(StepError::new(&AR0012, format!("cluster `{name}` is not in the ledger")));
+        };
+        let (tags, id) = (cluster.tag_list(), cluster.db_cluster_resource_id());
+        ownership::prove(name, tags, &self.plan.restore_id, id, recorded.resource_id.as_deref())
+    }
+
+    /// Where the target listens.
+    ///
+    /// # Errors
+    /// AR0032 when RDS does not tell yet.
+    pub fn endpoint(&self, cluster: &DbCluster) -> Result<Endpoint, StepError> {
+        let host = cluster.endpoint().filter(|host| !host.is_empty()).ok_or_else(|| {
+            StepError::new(&AR0032, format!("cluster `{}` has no endpoint yet", self.plan.target.cluster_identifier))
+        })?;
+        let port = cluster.port().and_then(|port| u16::try_from(port).ok()).unwrap_or(self.plan.target.port);
+        Ok(Endpoint { host: host.to_owned(), port, tls: self.plan.database_tls.clone() })
+    }
+
+    /// The secret that holds the new master password.
+    ///
+    /// # Errors
+    /// AR0028 when RDS does not name it yet.
+    pub fn master_secret_id(&self, cluster: &DbCluster) -> Result<String, StepError> {
+        match self.plan.master_password {
+            MasterPassword::Secret => Ok(self.plan.secret_name.clone()),
+            MasterPassword::RdsManaged => cluster
+                .master_user_secret()
+                .and_then(|secret| secret.secret_arn())
+                .map(str::to_owned)
+                .ok_or_else(|| StepError::new(&AR0028, "RDS does not name the master user's secret yet")),
+        }
+    }
+
+    /// The new master credentials: pending ones first, as long as there are any.
+    ///
+    /// # Errors
+    /// AR0028 while the secret has no value.
+    pub async fn new_master_credentials(&self, context: &Context, cluster: &DbCluster) -> Result<Credentials, StepError> {
+        let secret = self.master_secret_id(cluster)?;
+        let client = context.aws.secrets_manager();
+        let user = &self.plan.source.master_username;
+        if self.plan.master_password == MasterPassword::Secret {
+            if let Some(pending) = secrets::read(client, &secret, Stage::Pending, user).await? {
+                return Ok(pending);
+            }
+        }
+        let current = secrets::read(client, &secret, Stage::Current, user).await?;
+        current.ok_or_else(|| StepError::new(&AR0028, format!("secret `{secret}` has no value yet")))
+    }
+}

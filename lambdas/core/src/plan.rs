@@ -1,0 +1,206 @@
+//! The request, fully resolved: what every later step obeys.
+//!
+//! The Plan step derives it once and records it; no step derives any of it again,
+//! so a run cannot drift when a snapshot expires, a profile is edited or a default
+//! changes while it is under way.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::request::{Check, MasterPassword, ServerlessScaling, Waits};
+use crate::settings::DatabaseTls;
+
+/// The fully resolved request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The execution's name.
+    pub restore_id: String,
+    /// The execution's ARN, for the lock and for people.
+    pub execution_arn: String,
+    /// The profile it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// When the plan was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub planned_at: OffsetDateTime,
+    /// What is restored.
+    pub source: SourceSnapshot,
+    /// The copy that is made first, when one is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<SnapshotCopy>,
+    /// What is made of it.
+    pub target: TargetCluster,
+    /// Groups the target lives in until Switch.
+    pub quarantine_security_group_ids: Vec<String>,
+    /// Who keeps the new master password.
+    pub master_password: MasterPassword,
+    /// The secret of the new master password when the pipeline keeps it.
+    pub secret_name: String,
+    /// The secret of the source's master password, which must be refused afterwards.
+    pub source_master_secret_arn: String,
+    /// SQL that must hold.
+    pub checks: Vec<Check>,
+    /// How the functions that speak SQL check the server.
+    pub database_tls: DatabaseTls,
+    /// Deadlines and intervals.
+    pub waits: Waits,
+    /// When the target may be removed again, in the `aurora-restore:expires-at` tag.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// The snapshot that is restored, as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceSnapshot {
+    /// The cluster it was taken of.
+    pub cluster_identifier: String,
+    /// That cluster's resource id, where RDS tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_resource_id: Option<String>,
+    /// The account that owns the snapshot.
+    pub account: String,
+    /// The region it is in.
+    pub region: String,
+    /// Its ARN.
+    pub snapshot_arn: String,
+    /// When its data was taken.
+    #[serde(with = "time::serde::rfc3339")]
+    pub taken_at: OffsetDateTime,
+    /// `aurora-postgresql` or `aurora-mysql`.
+    pub engine: String,
+    /// Restored as this version, never as the region's default.
+    pub engine_version: String,
+    /// The master user's name, which a restore keeps.
+    pub master_username: String,
+    /// Size of the data, in GiB, as RDS reports it.
+    pub allocated_storage_gib: i32,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Its key, when encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+}
+
+/// The copy that is made first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotCopy {
+    /// Its name, derived from the restore's id.
+    pub identifier: String,
+    /// The key it is encrypted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    /// Why it is needed.
+    pub reasons: Vec<CopyReason>,
+}
+
+/// Why a snapshot cannot be restored as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyReason {
+    /// RDS restores only within a region.
+    Region,
+    /// Another account could withdraw it, or its key, while we depend on them.
+    Account,
+    /// Encrypted under a key of another account.
+    Key,
+    /// An automated snapshot that RDS would delete before the run's last deadline.
+    Expiring,
+}
+
+/// The cluster that is made, every setting explicit: what a restore call leaves out falls back to a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetCluster {
+    /// The account it is made in.
+    pub account: String,
+    /// The region it is made in.
+    pub region: String,
+    /// Its identifier, lowercase.
+    pub cluster_identifier: String,
+    /// Its ARN: the lock's key.
+    pub arn: String,
+    /// The class of every instance.
+    pub instance_class: String,
+    /// Instances in all, writer first.
+    pub instances: u8,
+    /// Groups that may reach it after Switch.
+    pub security_group_ids: Vec<String>,
+    /// Subnet group.
+    pub subnet_group: String,
+    /// Cluster parameter group.
+    pub cluster_parameter_group: String,
+    /// Instance parameter group; the engine's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_parameter_group: Option<String>,
+    /// KMS key; the snapshot's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    /// TCP port.
+    pub port: u16,
+    /// Set in Switch.
+    pub deletion_protection: bool,
+    /// Log-in with IAM tokens.
+    pub iam_authentication: bool,
+    /// Log types sent to CloudWatch Logs.
+    pub log_exports: Vec<String>,
+    /// `aurora` or `aurora-iopt1`.
+    pub storage_type: String,
+    /// Days automated backups are kept.
+    pub backup_retention_days: u8,
+    /// For `db.serverless`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serverless_scaling: Option<ServerlessScaling>,
+    /// Tags of the requester's own.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// The ARN, in the target's region and account, of one of our RDS resources.
+    ///
+    /// `resource` is `cluster`, `db` or `cluster-snapshot`.
+    pub fn arn(&self, resource: &str, identifier: &str) -> String {
+        rds_arn(&self.target.region, &self.target.account, resource, identifier)
+    }
+
+    /// The identifiers of the target's instances, writer first.
+    pub fn instance_identifiers(&self) -> Vec<String> {
+        (1..=self.target.instances).map(|number| crate::names::instance(&self.target.cluster_identifier, number)).collect()
+    }
+
+    /// The moment by which every wait of the run is over, if each uses up its deadline.
+    pub fn last_deadline(&self) -> OffsetDateTime {
+        let waits = &self.waits;
+        let minutes = waits.copy_deadline_minutes
+            + waits.cluster_deadline_minutes
+            + 2 * waits.instances_deadline_minutes
+            + 3 * waits.change_deadline_minutes;
+        self.planned_at + time::Duration::minutes(minutes.into())
+    }
+
+    /// The snapshot that RestoreCluster restores: our copy when there is one.
+    pub fn snapshot_to_restore(&self) -> String {
+        match &self.copy {
+            Some(copy) => copy.identifier.clone(),
+            None => self.source.snapshot_arn.clone(),
+        }
+    }
+}
+
+/// An RDS ARN.
+pub fn rds_arn(region: &str, account: &str, resource: &str, identifier: &str) -> String {
+    format!("arn:{}:rds:{region}:{account}:{resource}:{identifier}", partition(region))
+}
+
+/// The partition a region belongs to.
+fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}

@@ -1,0 +1,159 @@
+//! Looking at RDS: what is there under a name, and what of it is ours.
+//!
+//! A describe's answer is compared with the name that was asked for, and "not found"
+//! is an answer, not an error. Right after a create it is no proof of absence
+//! (domain fact: RDS describes are eventually consistent).
+
+use aws_sdk_rds::Client;
+use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance};
+
+use crate::errors::{StepError, wire_code};
+use crate::ledger::ResourceKind;
+use crate::ownership::is_tagged;
+
+/// The cluster of this name.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_cluster(rds: &Client, identifier: &str) -> Result<Option<DbCluster>, StepError> {
+    match rds.describe_db_clusters().db_cluster_identifier(identifier).send().await {
+        Ok(answer) => {
+            let same = |cluster: &DbCluster| is_same(cluster.db_cluster_identifier(), identifier);
+            Ok(answer.db_clusters.unwrap_or_default().into_iter().find(same))
+        }
+        Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => Ok(None),
+        Err(error) => Err(StepError::from_sdk(format!("describe cluster `{identifier}`"), error)),
+    }
+}
+
+/// The instance of this name.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_instance(rds: &Client, identifier: &str) -> Result<Option<DbInstance>, StepError> {
+    match rds.describe_db_instances().db_instance_identifier(identifier).send().await {
+        Ok(answer) => {
+            let same = |instance: &DbInstance| is_same(instance.db_instance_identifier(), identifier);
+            Ok(answer.db_instances.unwrap_or_default().into_iter().find(same))
+        }
+        Err(error) if wire_code(&error) == Some("DBInstanceNotFound") => Ok(None),
+        Err(error) => Err(StepError::from_sdk(format!("describe instance `{identifier}`"), error)),
+    }
+}
+
+/// The cluster snapshot of this name, or of this ARN when another account shared it.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_snapshot(rds: &Client, snapshot: &str) -> Result<Option<DbClusterSnapshot>, StepError> {
+    let mut request = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(snapshot);
+    if is_arn(snapshot) {
+        request = request.include_shared(true);
+    } else if snapshot.starts_with("rds:") {
+        request = request.snapshot_type("automated");
+    }
+    match request.send().await {
+        Ok(answer) => {
+            let same = |found: &DbClusterSnapshot| {
+                is_same(found.db_cluster_snapshot_identifier(), snapshot) || is_same(found.db_cluster_snapshot_arn(), snapshot)
+            };
+            Ok(answer.db_cluster_snapshots.unwrap_or_default().into_iter().find(same))
+        }
+        Err(error) if wire_code(&error) == Some("DBClusterSnapshotNotFoundFault") => Ok(None),
+        Err(error) => Err(StepError::from_sdk(format!("describe snapshot `{snapshot}`"), error)),
+    }
+}
+
+/// Every snapshot of a cluster in this account and region, manual and automated.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn snapshots_of(rds: &Client, cluster: &str) -> Result<Vec<DbClusterSnapshot>, StepError> {
+    let mut pages = rds.describe_db_cluster_snapshots().db_cluster_identifier(cluster).into_paginator().items().send();
+    let mut snapshots = Vec::new();
+    while let Some(snapshot) = pages.next().await {
+        match snapshot {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => return Ok(snapshots),
+            Err(error) => return Err(StepError::from_sdk(format!("list snapshots of `{cluster}`"), error)),
+        }
+    }
+    Ok(snapshots)
+}
+
+/// A resource found in the account that carries a restore's tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub identifier: String,
+    /// Its status.
+    pub status: String,
+}
+
+/// A fresh look at the account: everything that carries this restore's tag, in the order of undo.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, StepError> {
+    let mut found = Vec::new();
+    let mut instances = rds.describe_db_instances().into_paginator().items().send();
+    while let Some(instance) = instances.next().await {
+        let instance = instance.map_err(|error| StepError::from_sdk("list instances", error))?;
+        if is_tagged(instance.tag_list(), restore_id) {
+            found.push(Found {
+                kind: ResourceKind::Instance,
+                arn: text(instance.db_instance_arn()),
+                identifier: text(instance.db_instance_identifier()),
+                status: text(instance.db_instance_status()),
+            });
+        }
+    }
+    let mut clusters = rds.describe_db_clusters().into_paginator().items().send();
+    while let Some(cluster) = clusters.next().await {
+        let cluster = cluster.map_err(|error| StepError::from_sdk("list clusters", error))?;
+        if is_tagged(cluster.tag_list(), restore_id) {
+            found.push(Found {
+                kind: ResourceKind::Cluster,
+                arn: text(cluster.db_cluster_arn()),
+                identifier: text(cluster.db_cluster_identifier()),
+                status: text(cluster.status()),
+            });
+        }
+    }
+    let mut snapshots = rds.describe_db_cluster_snapshots().snapshot_type("manual").into_paginator().items().send();
+    while let Some(snapshot) = snapshots.next().await {
+        let snapshot = snapshot.map_err(|error| StepError::from_sdk("list snapshots", error))?;
+        if is_tagged(snapshot.tag_list(), restore_id) {
+            found.push(Found {
+                kind: ResourceKind::SnapshotCopy,
+                arn: text(snapshot.db_cluster_snapshot_arn()),
+                identifier: text(snapshot.db_cluster_snapshot_identifier()),
+                status: text(snapshot.status()),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a text is an ARN.
+pub fn is_arn(text: &str) -> bool {
+    text.starts_with("arn:")
+}
+
+/// The field of an ARN, counted from 0: 3 is the region, 4 the account.
+pub fn arn_field(arn: &str, index: usize) -> Option<&str> {
+    arn.split(':').nth(index).filter(|field| !field.is_empty())
+}
+
+/// RDS lowercases identifiers, so names are compared without regard to case.
+fn is_same(found: Option<&str>, asked: &str) -> bool {
+    found.is_some_and(|found| found.eq_ignore_ascii_case(asked))
+}
+
+fn text(value: Option<&str>) -> String {
+    value.unwrap_or_default().to_owned()
+}

@@ -1,0 +1,422 @@
+//! What is asked for: the execution's input, and profiles in Parameter Store.
+//!
+//! A request names a source and a target and leaves the rest to defaults, to the
+//! source's own settings, or to a profile: a named request whose fields the input
+//! overrides one by one. Unknown fields are refused, so that a typing error cannot
+//! silently change a restore. Secrets are named, never contained.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::errors::{AR0001, AR0002, AR0003, StepError};
+
+/// What is asked for, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// Where the data comes from.
+    pub source: Source,
+    /// What is made of it.
+    pub target: Target,
+    /// Who may log in afterwards.
+    #[serde(default)]
+    pub credentials: CredentialsPolicy,
+    /// SQL that must hold before anyone may reach the target.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// How long each wait may take.
+    #[serde(default)]
+    pub waits: Waits,
+    /// The target is tagged to be removed after this many hours; kept when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8760))]
+    pub expires_after_hours: Option<u32>,
+}
+
+/// Where the data comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// The DB cluster whose snapshot is restored.
+    pub cluster_identifier: String,
+    /// `latest`, or a snapshot's identifier, or its ARN (necessary when another account shared it).
+    #[serde(default = "latest")]
+    pub snapshot: String,
+    /// The region the snapshot is in; the pipeline's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The secret with the source's master password, which must be refused afterwards. Found by itself
+    /// when RDS manages it and the source still exists in this account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_secret_arn: Option<String>,
+}
+
+fn latest() -> String {
+    "latest".to_owned()
+}
+
+/// What is made of it. What is absent is taken from the source where it can be seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Target {
+    /// The DB cluster to make; must not exist.
+    pub cluster_identifier: String,
+    /// Such as `db.r7g.large`.
+    pub instance_class: String,
+    /// Readers beside the writer.
+    #[serde(default)]
+    #[schemars(range(max = 15))]
+    pub readers: u8,
+    /// The groups that may reach the target once it is proved safe. At least one.
+    pub security_group_ids: Vec<String>,
+    /// The source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_group: Option<String>,
+    /// The source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_parameter_group: Option<String>,
+    /// The engine's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_parameter_group: Option<String>,
+    /// The KMS key of the target; necessary when a copy of an encrypted snapshot crosses account or region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    /// TCP port; the snapshot's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1150))]
+    pub port: Option<u16>,
+    /// Refuses deletion of the target until switched off. Set in Switch, not before.
+    #[serde(default)]
+    pub deletion_protection: bool,
+    /// Log-in with IAM tokens; the source's setting when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_authentication: Option<bool>,
+    /// Log types sent to CloudWatch Logs; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_exports: Option<Vec<String>>,
+    /// `aurora` or `aurora-iopt1`; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_type: Option<String>,
+    /// Days automated backups are kept, 1 to 35; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 35))]
+    pub backup_retention_days: Option<u8>,
+    /// Necessary for `db.serverless`; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serverless_scaling: Option<ServerlessScaling>,
+    /// Tags of your own, beside the pipeline's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Capacity of Aurora Serverless v2, in ACU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServerlessScaling {
+    /// 0 (pauses when idle) or from 0.5 in steps of 0.5.
+    pub min_capacity: f64,
+    /// Up to 256 (128 on older engine versions).
+    pub max_capacity: f64,
+}
+
+/// Who may log in afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialsPolicy {
+    /// Who keeps the master password.
+    #[serde(default)]
+    pub master: MasterPassword,
+    /// The name of the secret when `master` is `secret`; derived from the restore id when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+}
+
+/// Who keeps the master password.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MasterPassword {
+    /// RDS makes, stores and rotates it; the pipeline never sees how.
+    #[default]
+    RdsManaged,
+    /// The pipeline makes it and stores it in a secret of its own.
+    Secret,
+}
+
+/// SQL that must hold before anyone may reach the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Check {
+    /// For the evidence.
+    pub name: String,
+    /// The database to connect to.
+    pub database: String,
+    /// One statement that returns one row with one column. Run read-only.
+    pub sql: String,
+    /// What the value must be.
+    pub expect: Expectation,
+}
+
+/// What a check's value must be, compared as numbers where both are numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Expectation {
+    /// Equal to this text or number.
+    Equals(Value),
+    /// A number not below this.
+    AtLeast(f64),
+    /// A number not above this.
+    AtMost(f64),
+}
+
+/// How long each wait may take, and how often it looks by itself. RDS events wake a wait earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Waits {
+    /// Until the snapshot copy is available. Cross-region copies can queue for hours.
+    #[schemars(range(min = 1, max = 2880))]
+    pub copy_deadline_minutes: u32,
+    /// Until the cluster is available.
+    #[schemars(range(min = 1, max = 2880))]
+    pub cluster_deadline_minutes: u32,
+    /// Until the instances are available.
+    #[schemars(range(min = 1, max = 2880))]
+    pub instances_deadline_minutes: u32,
+    /// Until a modification has been applied, or a deletion is over.
+    #[schemars(range(min = 1, max = 2880))]
+    pub change_deadline_minutes: u32,
+    /// Seconds between two looks where events wake the wait.
+    #[schemars(range(min = 5, max = 3600))]
+    pub heartbeat_seconds: u32,
+    /// Seconds between two looks at a snapshot copy, which has no event.
+    #[schemars(range(min = 5, max = 3600))]
+    pub copy_heartbeat_seconds: u32,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            copy_deadline_minutes: 360,
+            cluster_deadline_minutes: 180,
+            instances_deadline_minutes: 90,
+            change_deadline_minutes: 60,
+            heartbeat_seconds: 300,
+            copy_heartbeat_seconds: 60,
+        }
+    }
+}
+
+/// Parses JSON into `T`; a failure names the path, the value's place and what was expected.
+///
+/// # Errors
+/// The problem as one line.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe(&error))?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(parsed)
+}
+
+/// As [`parse`], from a value.
+///
+/// # Errors
+/// The problem as one line.
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| describe(&error))
+}
+
+fn describe<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
+    match error.path().to_string().as_str() {
+        "." => error.inner().to_string(),
+        path => format!("at `{path}`: {}", error.inner()),
+    }
+}
+
+/// The name of the profile that an execution's input asks for, if it asks for one.
+///
+/// # Errors
+/// AR0001 when the input is not an object or `profile` is not a profile's name.
+pub fn profile_name(input: &Value) -> Result<Option<&str>, StepError> {
+    let Some(fields) = input.as_object() else {
+        return Err(StepError::new(&AR0001, format!("the input is {input}, expected a JSON object")));
+    };
+    match fields.get("profile") {
+        None => Ok(None),
+        Some(Value::String(name)) if is_profile_name(name) => Ok(Some(name)),
+        Some(other) => Err(StepError::new(
+            &AR0001,
+            format!("at `profile`: {other}, expected 1 to 64 letters, digits, hyphens, dots or underscores"),
+        )),
+    }
+}
+
+fn is_profile_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+}
+
+/// Lays the input over the profile, field by field, and reads the whole.
+///
+/// `profile` is the profile's name and its text, `None` for the text when it does not exist.
+///
+/// # Errors
+/// AR0002 for a missing profile, AR0003 for a malformed one, AR0001 for a malformed input.
+pub fn resolve(input: &Value, profile: Option<(&str, Option<String>)>) -> Result<Request, StepError> {
+    let Some((name, text)) = profile else {
+        return validated(from_value(input.clone()).map_err(|problem| StepError::new(&AR0001, problem))?);
+    };
+    let Some(text) = text else {
+        return Err(StepError::new(&AR0002, format!("there is no profile `{name}`")));
+    };
+    let malformed = |problem: String| StepError::new(&AR0003, format!("profile `{name}`: {problem}"));
+    let mut whole: Value = parse(&text).map_err(malformed)?;
+    let mut overrides = input.clone();
+    if let Some(fields) = overrides.as_object_mut() {
+        fields.shift_remove("profile");
+    }
+    let profile_alone = whole.clone();
+    overlay(&mut whole, overrides);
+    match from_value(whole) {
+        Ok(request) => validated(request),
+        // The same problem without the input is the profile's own.
+        Err(problem) if from_value::<Request>(profile_alone).is_err() => Err(malformed(problem)),
+        Err(problem) => Err(StepError::new(&AR0001, problem)),
+    }
+}
+
+fn overlay(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                overlay(base.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// Checks what types cannot say. Each rule names its field, the value and what was expected.
+fn validated(request: Request) -> Result<Request, StepError> {
+    let waits = &request.waits;
+    let rules = [
+        identifier_rule("source.clusterIdentifier", &request.source.cluster_identifier),
+        identifier_rule("target.clusterIdentifier", &request.target.cluster_identifier),
+        rule(
+            "target.securityGroupIds",
+            &format!("{:?}", request.target.security_group_ids),
+            !request.target.security_group_ids.is_empty(),
+            "at least one security group",
+        ),
+        rule("target.instanceClass", &request.target.instance_class, request.target.instance_class.starts_with("db."), "a class such as db.r7g.large"),
+        range("target.readers", request.target.readers.into(), 0, 15),
+        range("target.port", request.target.port.unwrap_or(5432).into(), 1150, 65_535),
+        range("target.backupRetentionDays", request.target.backup_retention_days.unwrap_or(1).into(), 1, 35),
+        range("expiresAfterHours", request.expires_after_hours.unwrap_or(1), 1, 8760),
+        range("waits.copyDeadlineMinutes", waits.copy_deadline_minutes, 1, 2880),
+        range("waits.clusterDeadlineMinutes", waits.cluster_deadline_minutes, 1, 2880),
+        range("waits.instancesDeadlineMinutes", waits.instances_deadline_minutes, 1, 2880),
+        range("waits.changeDeadlineMinutes", waits.change_deadline_minutes, 1, 2880),
+        range("waits.heartbeatSeconds", waits.heartbeat_seconds, 5, 3600),
+        range("waits.copyHeartbeatSeconds", waits.copy_heartbeat_seconds, 5, 3600),
+    ];
+    let tags = request.target.tags.iter().map(|(key, value)| {
+        let fits = key.len() <= 128 && value.len() <= 256;
+        let reserved = ["aws:", "rds:", "aurora-restore:"].iter().any(|prefix| key.starts_with(prefix));
+        rule("target.tags", key, fits && !reserved, "keys up to 128 and values up to 256 characters, no aws:, rds: or aurora-restore: prefix")
+    });
+    let problems: Vec<String> = rules.into_iter().chain(tags).flatten().collect();
+    if problems.is_empty() { Ok(request) } else { Err(StepError::new(&AR0001, problems.join("; "))) }
+}
+
+fn rule(field: &str, value: &str, holds: bool, expected: &str) -> Option<String> {
+    (!holds).then(|| format!("at `{field}`: `{value}`, expected {expected}"))
+}
+
+fn range(field: &str, value: u32, least: u32, most: u32) -> Option<String> {
+    rule(field, &value.to_string(), (least..=most).contains(&value), &format!("{least} to {most}"))
+}
+
+fn identifier_rule(field: &str, value: &str) -> Option<String> {
+    let starts = value.starts_with(|c: char| c.is_ascii_alphabetic());
+    let holds = value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    // Instances add `-` and a number of up to two digits to the cluster's name.
+    let fits = (1..=60).contains(&value.len());
+    let hyphens = !value.ends_with('-') && !value.contains("--");
+    rule(
+        field,
+        value,
+        starts && holds && fits && hyphens,
+        "1 to 60 letters, digits and single hyphens, starting with a letter and not ending with a hyphen",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn minimal() -> Value {
+        json!({
+            "source": {"clusterIdentifier": "orders-prod"},
+            "target": {"clusterIdentifier": "orders-staging", "instanceClass": "db.r7g.large", "securityGroupIds": ["sg-1"]}
+        })
+    }
+
+    #[test]
+    fn a_minimal_request_is_completed_by_defaults() {
+        let request = resolve(&minimal(), None).unwrap();
+        assert_eq!(request.source.snapshot, "latest");
+        assert_eq!(request.credentials.master, MasterPassword::RdsManaged);
+        assert_eq!(request.waits.heartbeat_seconds, 300);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_path() {
+        let mut input = minimal();
+        input["target"]["instanceClas"] = json!("db.r7g.large");
+        let error = resolve(&input, None).unwrap_err();
+        assert_eq!(error.code().id, "AR0001");
+        assert!(error.message().contains("target.instanceClas"), "{error}");
+    }
+
+    #[test]
+    fn every_broken_rule_is_named_at_once() {
+        let mut input = minimal();
+        input["target"]["readers"] = json!(16);
+        input["target"]["clusterIdentifier"] = json!("9-lives-");
+        let error = resolve(&input, None).unwrap_err();
+        assert!(error.message().contains("target.readers") && error.message().contains("9-lives-"), "{error}");
+    }
+
+    #[test]
+    fn the_input_overrides_the_profile_field_by_field() {
+        let input = json!({"profile": "nightly", "target": {"readers": 2}});
+        let request = resolve(&input, Some(("nightly", Some(minimal().to_string())))).unwrap();
+        assert_eq!(request.target.readers, 2);
+        assert_eq!(request.target.cluster_identifier, "orders-staging");
+    }
+
+    #[test]
+    fn a_malformed_profile_is_told_from_a_malformed_input() {
+        let input = json!({"profile": "nightly"});
+        let broken = resolve(&input, Some(("nightly", Some("{\"source\": 3}".to_owned())))).unwrap_err();
+        assert_eq!(broken.code().id, "AR0003");
+        assert!(broken.message().contains("nightly"), "{broken}");
+        let cut = resolve(&input, Some(("nightly", Some("{\"source\"".to_owned())))).unwrap_err();
+        assert_eq!(cut.code().id, "AR0003");
+        let missing = resolve(&input, Some(("nightly", None))).unwrap_err();
+        assert_eq!(missing.code().id, "AR0002");
+        let bad_input = json!({"profile": "nightly", "target": {"readers": "two"}});
+        let blamed = resolve(&bad_input, Some(("nightly", Some(minimal().to_string())))).unwrap_err();
+        assert_eq!(blamed.code().id, "AR0001");
+    }
+
+    #[test]
+    fn a_profile_name_cannot_climb_out_of_its_path() {
+        let error = profile_name(&json!({"profile": "../secrets"})).unwrap_err();
+        assert_eq!(error.code().id, "AR0001");
+    }
+}

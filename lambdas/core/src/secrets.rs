@@ -1,0 +1,97 @@
+//! Passwords, and how they are kept from everywhere else.
+//!
+//! A [`Secret`] has no `Serialize`, no `Debug` and no `Display`; it is wiped when
+//! dropped. It is read from Secrets Manager, handed to the database, and goes
+//! nowhere else.
+
+use aws_sdk_secretsmanager::Client;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::errors::{AR0021, StepError, wire_code};
+
+/// A password.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a password in.
+    pub fn new(value: String) -> Self {
+        Self(Zeroizing::new(value))
+    }
+
+    /// The password itself, for the one call that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A user name and its password, as a database secret holds them.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The role to log in as.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// The fields of a database secret that matter here. RDS-managed secrets hold only these two.
+#[derive(Deserialize)]
+struct DatabaseSecret {
+    username: Option<String>,
+    password: String,
+}
+
+/// Which version of a secret to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// `AWSCURRENT`.
+    Current,
+    /// `AWSPENDING`: written, not yet proved.
+    Pending,
+    /// `AWSPREVIOUS`: what `AWSCURRENT` was before the last rotation.
+    Previous,
+}
+
+impl Stage {
+    /// The staging label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Current => "AWSCURRENT",
+            Self::Pending => "AWSPENDING",
+            Self::Previous => "AWSPREVIOUS",
+        }
+    }
+}
+
+/// Reads a database secret; `None` when the secret or that version of it does not exist.
+///
+/// `username` is used where the secret names none.
+///
+/// # Errors
+/// What Secrets Manager refuses; AR0021 when the value is not a database secret.
+pub async fn read(
+    client: &Client,
+    secret_id: &str,
+    stage: Stage,
+    username: &str,
+) -> Result<Option<Credentials>, StepError> {
+    let answer = client.get_secret_value().secret_id(secret_id).version_stage(stage.label()).send().await;
+    let value = match answer {
+        Ok(value) => value.secret_string.map(Secret::new),
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => return Ok(None),
+        Err(error) => return Err(StepError::from_sdk(format!("read secret `{secret_id}`"), error)),
+    };
+    // The parse error is left out on purpose: it could quote the value.
+    let parsed = value.and_then(|value| serde_json::from_str::<DatabaseSecret>(value.expose()).ok());
+    let Some(secret) = parsed else {
+        return Err(StepError::new(
+            &AR0021,
+            format!("secret `{secret_id}` is not JSON with the keys `username` and `password`"),
+        ));
+    };
+    Ok(Some(Credentials {
+        username: secret.username.unwrap_or_else(|| username.to_owned()),
+        password: Secret::new(secret.password),
+    }))
+}

@@ -1,0 +1,6 @@
+//! The `notify` function's bootstrap.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    aurora_restore_core::runtime::serve(notify::STEP).await
+}

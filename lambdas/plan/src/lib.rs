@@ -1,0 +1,111 @@
+//! Resolves the request once, checks that it can and may be carried out, records the
+//! plan and takes the target's lock.
+//!
+//! Nothing is created here. Everything that a later step would otherwise have to
+//! look up, guess or default is decided now and written down; a step that is run
+//! again finds the recorded plan and changes nothing.
+
+mod preflight;
+mod resolve;
+
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::settings::{DeployedSettings, read_parameter};
+use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::{Context, Plan, Restore, Step, StepError, request};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The step.
+pub const STEP: Step = Step { name: "plan", run };
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    restore_id: String,
+    execution_arn: String,
+    input: Value,
+}
+
+/// What the state machine learns.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// Whether CopySnapshot has anything to do.
+    pub copy_needed: bool,
+    /// Heartbeats of the waits.
+    pub heartbeat_seconds: Heartbeats,
+}
+
+/// Seconds between two looks of a wait.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeats {
+    /// At a snapshot copy.
+    pub copy: u32,
+    /// At everything else.
+    pub change: u32,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = read_event(event)?;
+        let id = RestoreId::parse(&event.restore_id)?;
+        answer(&plan(context, &id, &event.execution_arn, &event.input).await?)
+    })
+}
+
+/// Resolves, checks and records.
+///
+/// # Errors
+/// AR0001 to AR0016, AR0024 and AR0034: see each.
+pub async fn plan(
+    context: &Context,
+    id: &RestoreId,
+    execution_arn: &str,
+    input: &Value,
+) -> Result<Answer, StepError> {
+    let restore = match Restore::find(context, id).await? {
+        Some(recorded) => recorded.of_execution(execution_arn)?,
+        None => {
+            let plan = make(context, id, execution_arn, input).await?;
+            Restore::begin(context, plan).await?
+        }
+    };
+    let plan = restore.plan();
+    tracing::info!(target = plan.target.cluster_identifier, snapshot = plan.source.snapshot_arn, "planned");
+    Ok(Answer {
+        copy_needed: plan.copy.is_some(),
+        heartbeat_seconds: Heartbeats {
+            copy: plan.waits.copy_heartbeat_seconds,
+            change: plan.waits.heartbeat_seconds,
+        },
+    })
+}
+
+/// The plan of a request, checked but not recorded.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn make(
+    context: &Context,
+    id: &RestoreId,
+    execution_arn: &str,
+    input: &Value,
+) -> Result<Plan, StepError> {
+    let settings = DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
+    let profile = request::profile_name(input)?;
+    let request = match profile {
+        None => request::resolve(input, None)?,
+        Some(name) => {
+            let parameter = format!("{}/{name}", context.settings.profiles_path);
+            let text = read_parameter(context.aws.ssm(), &parameter).await?;
+            request::resolve(input, Some((name, text)))?
+        }
+    };
+    settings.permit(&request.source.cluster_identifier, &request.target.cluster_identifier)?;
+    let origin = resolve::Origin { id, execution_arn, profile, settings: &settings };
+    let plan = resolve::plan(context, &request, &origin).await?;
+    preflight::check(context, &plan).await?;
+    Ok(plan)
+}
+

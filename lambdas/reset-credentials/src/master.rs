@@ -1,0 +1,154 @@
+//! The new master password.
+//!
+//! RDS-managed: one call, idempotent by looking first. Our own: stored as AWSPENDING
+//! before the database is told, so that a repeated step hands out the same password
+//! again; it becomes AWSCURRENT only once a login with it has worked.
+
+use aurora_restore_core::errors::{AR0021, StepError, wire_code};
+use aurora_restore_core::ledger::{Resource, ResourceKind};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::request::MasterPassword;
+use aurora_restore_core::secrets::{self, Credentials, Secret, Stage};
+use aurora_restore_core::{Context, Restore, ownership};
+use aws_sdk_secretsmanager::types::Tag;
+use serde::Serialize;
+use serde_json::json;
+
+/// Characters that RDS refuses in a master password, and those that shells and URLs trip over.
+const EXCLUDED_CHARACTERS: &str = "/@\"'`\\ :;%?&#$!*(){}[]|<>^~";
+/// Accepted by every engine: RDS takes 8 to 41 characters, PostgreSQL more.
+const LENGTH: i64 = 40;
+
+/// What the state machine learns.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Answer {
+    master_password: MasterPassword,
+}
+
+/// Asks RDS to replace the master password.
+pub(crate) async fn reset(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
+    let plan = restore.plan();
+    let cluster = restore.describe_target(context).await?;
+    restore.prove_target(&cluster).await?;
+    let client = context.aws.rds(&plan.target.region);
+    let change = client
+        .modify_db_cluster()
+        .db_cluster_identifier(&plan.target.cluster_identifier)
+        .apply_immediately(true);
+    let change = match plan.master_password {
+        MasterPassword::RdsManaged if cluster.master_user_secret().is_some() => return Ok(Answer { master_password: plan.master_password }),
+        MasterPassword::RdsManaged => change.manage_master_user_password(true),
+        MasterPassword::Secret => {
+            let pending = pending_password(context, restore).await?;
+            change.master_user_password(pending.password.expose())
+        }
+    };
+    change.send().await.map_err(|error| {
+        StepError::from_sdk(format!("replace the master password of `{}`", plan.target.cluster_identifier), error)
+    })?;
+    Ok(Answer { master_password: plan.master_password })
+}
+
+/// The password that waits to be set: the one made earlier, or a new one, stored before it is used.
+async fn pending_password(context: &Context, restore: &Restore) -> Result<Credentials, StepError> {
+    let plan = restore.plan();
+    let secrets = context.aws.secrets_manager();
+    let id = RestoreId::parse(&plan.restore_id)?;
+    let resource = Resource::new(ResourceKind::Secret, &plan.secret_name, &plan.secret_name);
+    let resource = restore.intend(resource).await?;
+    create_secret(context, restore, &id).await?;
+    let token = id.request_token("master-password");
+    if secrets::read(secrets, &plan.secret_name, Stage::Pending, &plan.source.master_username).await?.is_none() {
+        let made = secrets
+            .get_random_password()
+            .password_length(LENGTH)
+            .exclude_characters(EXCLUDED_CHARACTERS)
+            .require_each_included_type(true)
+            .send()
+            .await
+            .map_err(|error| StepError::from_sdk("make a password", error))?;
+        let password = Secret::new(made.random_password.unwrap_or_default());
+        let value = Secret::new(
+            json!({
+                "engine": "postgres",
+                "username": plan.source.master_username,
+                "password": password.expose(),
+                "dbClusterIdentifier": plan.target.cluster_identifier,
+                "port": plan.target.port,
+            })
+            .to_string(),
+        );
+        let put = secrets
+            .put_secret_value()
+            .secret_id(&plan.secret_name)
+            .client_request_token(&token)
+            .version_stages(Stage::Pending.label())
+            .secret_string(value.expose())
+            .send()
+            .await;
+        match put {
+            Ok(_) => {}
+            // Another invocation of this step stored its password first: that one counts.
+            Err(error) if wire_code(&error) == Some("ResourceExistsException") => {}
+            Err(error) => return Err(StepError::from_sdk(format!("store secret `{}`", plan.secret_name), error)),
+        }
+    }
+    let pending = secrets::read(secrets, &plan.secret_name, Stage::Pending, &plan.source.master_username).await?;
+    let pending = pending.ok_or_else(|| StepError::new(&AR0021, format!("secret `{}` has no pending version", plan.secret_name)))?;
+    restore.created(resource, None).await?;
+    Ok(pending)
+}
+
+async fn create_secret(context: &Context, restore: &Restore, id: &RestoreId) -> Result<(), StepError> {
+    let plan = restore.plan();
+    let secrets = context.aws.secrets_manager();
+    match secrets.describe_secret().secret_id(&plan.secret_name).send().await {
+        Ok(found) => {
+            let tags: Vec<_> = found.tags().iter().map(|tag| rds_tag(tag.key(), tag.value())).collect();
+            return ownership::prove(&plan.secret_name, &tags, &plan.restore_id, None, None);
+        }
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => {}
+        Err(error) => return Err(StepError::from_sdk(format!("describe secret `{}`", plan.secret_name), error)),
+    }
+    let mut request = secrets
+        .create_secret()
+        .name(&plan.secret_name)
+        .client_request_token(id.request_token("master-secret"))
+        .description(format!("master user of {}", plan.target.cluster_identifier));
+    for tag in ownership::tags(plan, plan.expires_at) {
+        request = request.tags(Tag::builder().set_key(tag.key).set_value(tag.value).build());
+    }
+    request.send().await.map(|_| ()).map_err(|error| StepError::from_sdk(format!("create secret `{}`", plan.secret_name), error))
+}
+
+fn rds_tag(key: Option<&str>, value: Option<&str>) -> aws_sdk_rds::types::Tag {
+    aws_sdk_rds::types::Tag::builder().set_key(key.map(str::to_owned)).set_value(value.map(str::to_owned)).build()
+}
+
+/// Makes a password that has worked the current one.
+pub(crate) async fn promote(context: &Context, restore: &Restore) -> Result<(), StepError> {
+    let plan = restore.plan();
+    if plan.master_password != MasterPassword::Secret {
+        return Ok(());
+    }
+    let secrets = context.aws.secrets_manager();
+    let described = secrets.describe_secret().secret_id(&plan.secret_name).send().await;
+    let described = described.map_err(|error| StepError::from_sdk(format!("describe secret `{}`", plan.secret_name), error))?;
+    let stages = described.version_ids_to_stages().cloned().unwrap_or_default();
+    let version_at = |label: &str| {
+        stages.iter().find(|(_, labels)| labels.iter().any(|found| found == label)).map(|(version, _)| version.clone())
+    };
+    let (current, pending) = (version_at(Stage::Current.label()), version_at(Stage::Pending.label()));
+    let Some(pending) = pending.filter(|pending| Some(pending) != current.as_ref()) else { return Ok(()) };
+    secrets
+        .update_secret_version_stage()
+        .secret_id(&plan.secret_name)
+        .version_stage(Stage::Current.label())
+        .move_to_version_id(pending)
+        .set_remove_from_version_id(current)
+        .send()
+        .await
+        .map(|_| ())
+        .map_err(|error| StepError::from_sdk(format!("make the new version of `{}` current", plan.secret_name), error))
+}

@@ -1,0 +1,204 @@
+//! Makes the target: the cluster from the snapshot, then its writer, then its readers.
+//!
+//! A restore call falls back to defaults for every setting it leaves out, so all of
+//! them are passed. RDS restores storage only: until a writer exists nothing listens.
+//! The cluster is born in the quarantine groups, because until the password is reset
+//! it answers to the source's credentials.
+//!
+//! Two states call this step: RestoreCluster, and AddInstances until no more are wanted.
+
+use aurora_restore_core::errors::{AR0028, wire_code};
+use aurora_restore_core::ledger::{Resource, ResourceKind};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::plan::Plan;
+use aurora_restore_core::status::{self, Meaning};
+use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::{Context, Restore, Step, StepError, ownership, rds};
+use aws_sdk_rds::types::{DbCluster, DbInstance, ServerlessV2ScalingConfiguration};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The step.
+pub const STEP: Step = Step { name: "restore", run };
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    restore_id: String,
+    action: Action,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Action {
+    RestoreCluster,
+    AddInstances,
+}
+
+/// What the state machine learns of RestoreCluster.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// The target.
+    pub cluster_identifier: String,
+}
+
+/// What the state machine learns of AddInstances.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Added {
+    /// Whether AddInstances is to be called again once these are available.
+    pub more: bool,
+    /// The instances asked for so far.
+    pub instances: Vec<String>,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = read_event(event)?;
+        let restore = Restore::load(context, &RestoreId::parse(&event.restore_id)?).await?;
+        match event.action {
+            Action::RestoreCluster => answer(&restore_cluster(context, &restore).await?),
+            Action::AddInstances => answer(&add_instances(context, &restore).await?),
+        }
+    })
+}
+
+/// Asks for the cluster, or finds the one that was asked for before.
+///
+/// # Errors
+/// AR0012 when a cluster of that name is not ours; AR0010, AR0011, AR0015, AR0030 as RDS refuses.
+pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Restored, StepError> {
+    let plan = restore.plan();
+    let target = &plan.target;
+    let client = context.aws.rds(&target.region);
+    let resource = Resource::new(ResourceKind::Cluster, &target.arn, &target.cluster_identifier);
+    let resource = restore.intend(resource).await?;
+
+    let made = match rds::find_cluster(&client, &target.cluster_identifier).await? {
+        Some(found) => found,
+        None => ask_for_cluster(&client, plan).await?,
+    };
+    ownership::prove(
+        &target.cluster_identifier,
+        made.tag_list(),
+        &plan.restore_id,
+        made.db_cluster_resource_id(),
+        resource.resource_id.as_deref(),
+    )?;
+    restore.created(resource, made.db_cluster_resource_id()).await?;
+    Ok(Restored { cluster_identifier: target.cluster_identifier.clone() })
+}
+
+async fn ask_for_cluster(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<DbCluster, StepError> {
+    let target = &plan.target;
+    let scaling = target.serverless_scaling.as_ref().map(|scaling| {
+        ServerlessV2ScalingConfiguration::builder()
+            .min_capacity(scaling.min_capacity)
+            .max_capacity(scaling.max_capacity)
+            .build()
+    });
+    let asked = client
+        .restore_db_cluster_from_snapshot()
+        .db_cluster_identifier(&target.cluster_identifier)
+        .snapshot_identifier(plan.snapshot_to_restore())
+        .engine(&plan.source.engine)
+        .engine_version(&plan.source.engine_version)
+        .port(i32::from(target.port))
+        .db_subnet_group_name(&target.subnet_group)
+        .set_vpc_security_group_ids(Some(plan.quarantine_security_group_ids.clone()))
+        .db_cluster_parameter_group_name(&target.cluster_parameter_group)
+        .set_kms_key_id(target.kms_key_id.clone())
+        .storage_type(&target.storage_type)
+        .backup_retention_period(i32::from(target.backup_retention_days))
+        .enable_iam_database_authentication(target.iam_authentication)
+        .set_enable_cloudwatch_logs_exports(Some(target.log_exports.clone()))
+        .set_serverless_v2_scaling_configuration(scaling)
+        .copy_tags_to_snapshot(true)
+        // Protection comes in Switch: until then an undo must be able to remove the cluster.
+        .deletion_protection(false)
+        .set_tags(Some(ownership::tags(plan, plan.expires_at)))
+        .send()
+        .await;
+    let found = match asked {
+        Ok(answer) => answer.db_cluster,
+        Err(error) if wire_code(&error) == Some("DBClusterAlreadyExistsFault") => {
+            rds::find_cluster(client, &target.cluster_identifier).await?
+        }
+        Err(error) => {
+            return Err(StepError::from_sdk(format!("restore cluster `{}`", target.cluster_identifier), error));
+        }
+    };
+    found.ok_or_else(|| {
+        StepError::new(&AR0028, format!("cluster `{}` exists but cannot be seen yet", target.cluster_identifier))
+    })
+}
+
+/// Asks for the writer, or, once it is available, for all readers.
+///
+/// The instance that exists first becomes the writer, so readers wait for it.
+///
+/// # Errors
+/// AR0012 when an instance of that name is not ours; AR0011, AR0015, AR0016, AR0030 as RDS refuses.
+pub async fn add_instances(context: &Context, restore: &Restore) -> Result<Added, StepError> {
+    let plan = restore.plan();
+    let names = plan.instance_identifiers();
+    let Some((writer, readers)) = names.split_first() else {
+        return Err(StepError::defect("the plan has no instance"));
+    };
+    if !is_available(context, plan, writer).await? {
+        add_instance(context, restore, writer).await?;
+        return Ok(Added { more: !readers.is_empty(), instances: vec![writer.clone()] });
+    }
+    for reader in readers {
+        add_instance(context, restore, reader).await?;
+    }
+    Ok(Added { more: false, instances: names })
+}
+
+async fn is_available(context: &Context, plan: &Plan, instance: &str) -> Result<bool, StepError> {
+    let found = rds::find_instance(&context.aws.rds(&plan.target.region), instance).await?;
+    let status = found.as_ref().and_then(|found| found.db_instance_status());
+    Ok(status.is_some_and(|status| status::of_instance(status) == Meaning::Ready))
+}
+
+async fn add_instance(context: &Context, restore: &Restore, identifier: &str) -> Result<(), StepError> {
+    let plan = restore.plan();
+    let client = context.aws.rds(&plan.target.region);
+    let resource = Resource::new(ResourceKind::Instance, plan.arn("db", identifier), identifier);
+    let resource = restore.intend(resource).await?;
+    let made = match rds::find_instance(&client, identifier).await? {
+        Some(found) => found,
+        None => ask_for_instance(&client, plan, identifier).await?,
+    };
+    ownership::prove(
+        identifier,
+        made.tag_list(),
+        &plan.restore_id,
+        made.dbi_resource_id(),
+        resource.resource_id.as_deref(),
+    )?;
+    restore.created(resource, made.dbi_resource_id()).await
+}
+
+async fn ask_for_instance(client: &aws_sdk_rds::Client, plan: &Plan, identifier: &str) -> Result<DbInstance, StepError> {
+    let asked = client
+        .create_db_instance()
+        .db_instance_identifier(identifier)
+        .db_cluster_identifier(&plan.target.cluster_identifier)
+        .db_instance_class(&plan.target.instance_class)
+        .engine(&plan.source.engine)
+        .set_db_parameter_group_name(plan.target.instance_parameter_group.clone())
+        .publicly_accessible(false)
+        .set_tags(Some(ownership::tags(plan, plan.expires_at)))
+        .send()
+        .await;
+    let found = match asked {
+        Ok(answer) => answer.db_instance,
+        Err(error) if wire_code(&error) == Some("DBInstanceAlreadyExists") => {
+            rds::find_instance(client, identifier).await?
+        }
+        Err(error) => return Err(StepError::from_sdk(format!("create instance `{identifier}`"), error)),
+    };
+    found.ok_or_else(|| StepError::new(&AR0028, format!("instance `{identifier}` exists but cannot be seen yet")))
+}

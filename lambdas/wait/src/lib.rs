@@ -1,0 +1,167 @@
+//! Waits without sleeping.
+//!
+//! The state that calls this step waits for a task token. The step leaves the token
+//! where an RDS event finds it (the `wake` function), looks once, and returns: done
+//! answers the token with success, failed or past the deadline with failure, and
+//! otherwise the next missed heartbeat calls the step again. Token first, look
+//! second: an event that arrives in between finds the token.
+
+pub mod observe;
+pub mod undo;
+
+use aurora_restore_core::errors::{AR0020, StepError, wire_code};
+use aurora_restore_core::ledger::{self, Waiting};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::runtime::error_payload;
+use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::{Context, Restore, Step};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+/// The step.
+pub const STEP: Step = Step { name: "wait", run };
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    restore_id: String,
+    execution_arn: String,
+    state: String,
+    wait_for: WaitFor,
+    task_token: String,
+    #[serde(with = "time::serde::rfc3339")]
+    entered_at: OffsetDateTime,
+    /// The failure that led to Undo.
+    failure: Option<undo::Failure>,
+}
+
+/// What a state waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitFor {
+    /// Our snapshot copy.
+    Copy,
+    /// The cluster.
+    Cluster,
+    /// Every instance asked for so far.
+    Instances,
+    /// The new master password.
+    Credentials,
+    /// The final groups.
+    Switch,
+    /// The end of every deletion that Undo began.
+    Undo,
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub enum Progress {
+    /// The wait is over; the state machine gets this.
+    Done(Value),
+    /// Not yet; a word for the log.
+    Pending(String),
+    /// It will never be.
+    Failed(StepError),
+}
+
+/// What the invocation answers; the state machine does not see it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    waiting: bool,
+    seen: String,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = read_event(event)?;
+        let seen = wait(context, &event).await?;
+        answer(&Answer { waiting: seen.is_some(), seen: seen.unwrap_or_else(|| "answered".to_owned()) })
+    })
+}
+
+/// Leaves the token, looks once, and answers if there is an answer. What is still awaited, if anything.
+async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepError> {
+    let id = RestoreId::parse(&event.restore_id)?;
+    let restore = Restore::find(context, &id).await?;
+    if event.wait_for == WaitFor::Undo {
+        let look = undo::Look { id: &id, execution_arn: &event.execution_arn, entered_at: event.entered_at, failure: event.failure.as_ref() };
+        if let Some(restore) = &restore {
+            leave_tokens(context, restore, event).await?;
+        }
+        let progress = undo::look(context, restore.as_ref(), &look).await?;
+        return respond(context, &event.task_token, progress).await;
+    }
+    let restore = restore.ok_or_else(|| StepError::defect(format!("restore `{}` has no recorded plan", id.as_str())))?;
+    leave_tokens(context, &restore, event).await?;
+    let progress = match observe::look(context, &restore, event.wait_for).await? {
+        Progress::Pending(seen) => past_deadline(context, &restore, event, &seen).map_or(Progress::Pending(seen), Progress::Failed),
+        decided => decided,
+    };
+    respond(context, &event.task_token, progress).await
+}
+
+async fn leave_tokens(context: &Context, restore: &Restore, event: &Event) -> Result<(), StepError> {
+    for arn in observe::awaited_arns(restore, event.wait_for).await? {
+        let waiting = Waiting {
+            restore_id: event.restore_id.clone(),
+            state: event.state.clone(),
+            wait_for: serde_json::to_value(event.wait_for).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+            task_token: event.task_token.clone(),
+        };
+        ledger::leave_token(context, &arn, &waiting).await?;
+    }
+    Ok(())
+}
+
+fn past_deadline(context: &Context, restore: &Restore, event: &Event, seen: &str) -> Option<StepError> {
+    let minutes = observe::deadline_minutes(restore.plan(), event.wait_for);
+    let over = context.clock.now() >= event.entered_at + time::Duration::minutes(minutes.into());
+    over.then(|| StepError::new(&AR0020, format!("{} waited {minutes} minutes: {seen}", event.state)))
+}
+
+/// Answers a token, if there is an answer; what is still awaited otherwise.
+///
+/// A token that is no longer known was answered by somebody else, or its attempt is over: both are ordinary.
+///
+/// # Errors
+/// What Step Functions refuses.
+pub async fn respond(context: &Context, task_token: &str, progress: Progress) -> Result<Option<String>, StepError> {
+    let sfn = context.aws.sfn();
+    let (answered, gone) = match progress {
+        Progress::Pending(seen) => {
+            tracing::info!(seen, "waiting");
+            return Ok(Some(seen));
+        }
+        Progress::Done(output) => {
+            let sent = sfn.send_task_success().task_token(task_token).output(output.to_string()).send().await;
+            split(sent, "report success")
+        }
+        Progress::Failed(error) => {
+            tracing::error!(code = error.code().id, "{error}");
+            let cause = json!(error_payload(&error)).to_string();
+            let sent = sfn.send_task_failure().task_token(task_token).error(error.kind().name()).cause(cause).send().await;
+            split(sent, "report failure")
+        }
+    };
+    if gone {
+        tracing::info!("the token is no longer awaited");
+    }
+    answered.map(|()| None)
+}
+
+fn split<T, E, R>(
+    sent: Result<T, aws_sdk_sfn::error::SdkError<E, R>>,
+    action: &str,
+) -> (Result<(), StepError>, bool)
+where
+    E: aws_sdk_sfn::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match sent {
+        Ok(_) => (Ok(()), false),
+        Err(error) if matches!(wire_code(&error), Some("TaskTimedOut" | "TaskDoesNotExist")) => (Ok(()), true),
+        Err(error) => (Err(StepError::from_sdk(action, error)), false),
+    }
+}
