@@ -1,1 +1,194 @@
-//! x
+//! Removes what a restore made: its temporary parts after success, all of it after failure.
+//!
+//! Retire (after success) deletes our snapshot copy, records the end and releases
+//! the lock. Undo (after failure) goes through the ledger, instances before cluster
+//! before copy, and asks for the deletion of what is proved to be ours; WaitForUndo
+//! then looks whether it is gone. A target that is in service is never removed.
+
+use aurora_restore_core::errors::{AR0012, AR0028, StepError, wire_code};
+use aurora_restore_core::ledger::{Address, Ending, Resource, ResourceKind, ResourceState, Status};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::{Context, Restore, Step, ownership, rds};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The step.
+pub const STEP: Step = Step { name: "cleanup", run };
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    restore_id: String,
+    action: Action,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Action {
+    Retire,
+    Undo,
+}
+
+/// What the state machine learns of Undo.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undone {
+    /// What is being deleted, in the order it was asked for.
+    pub deleting: Vec<String>,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = read_event(event)?;
+        let id = RestoreId::parse(&event.restore_id)?;
+        match event.action {
+            Action::Retire => answer(&retire(context, &Restore::load(context, &id).await?).await?),
+            Action::Undo => match Restore::find(context, &id).await? {
+                Some(restore) => answer(&undo(context, &restore).await?),
+                None => answer(&Undone::default()), // failed before there was a plan: nothing was made
+            },
+        }
+    })
+}
+
+/// Deletes our snapshot copy, records the end and releases the lock.
+///
+/// # Errors
+/// AR0028 while the copy is still being deleted.
+pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, StepError> {
+    for resource in restore.resources().await? {
+        if resource.kind != ResourceKind::SnapshotCopy || resource.state == ResourceState::Removed {
+            continue;
+        }
+        if delete(context, restore, &resource).await? {
+            return Err(StepError::new(&AR0028, format!("snapshot `{}` is being deleted", resource.identifier)));
+        }
+        restore.removed(resource).await?;
+    }
+    let cluster = restore.describe_target(context).await?;
+    let endpoint = restore.endpoint(&cluster)?;
+    let secret_arn = restore.master_secret_id(&cluster)?;
+    let ending = Ending {
+        status: Status::Restored,
+        error: None,
+        cause: None,
+        leftovers: Vec::new(),
+        target: Some(Address { endpoint: endpoint.host, port: endpoint.port, secret_arn }),
+    };
+    restore.end(&ending, context.clock.now()).await?;
+    Ok(ending)
+}
+
+/// Asks for the deletion of everything in the ledger that is proved to be ours and not in service.
+///
+/// # Errors
+/// What RDS refuses; AR0028 while a resource is in a state that cannot be deleted.
+pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepError> {
+    let in_service = restore.is_in_service().await?;
+    let mut deleting = Vec::new();
+    for resource in restore.resources().await? {
+        let serving = in_service && resource.kind != ResourceKind::SnapshotCopy;
+        if serving || resource.state == ResourceState::Removed {
+            continue;
+        }
+        match delete(context, restore, &resource).await {
+            Ok(true) => deleting.push(format!("{} {}", resource.kind, resource.identifier)),
+            Ok(false) => {}
+            // The name was taken by a stranger: not ours to delete, and nothing of ours there.
+            Err(error) if *error.code() == AR0012 => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    tracing::info!(?deleting, "undo");
+    Ok(Undone { deleting })
+}
+
+/// Asks for the deletion of a resource proved to be ours; whether it is still there.
+async fn delete(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+    match resource.kind {
+        ResourceKind::Instance => delete_instance(context, restore, resource).await,
+        ResourceKind::Cluster => delete_cluster(context, restore, resource).await,
+        ResourceKind::SnapshotCopy => delete_snapshot(context, restore, resource).await,
+        ResourceKind::Secret => delete_secret(context, restore, resource).await,
+    }
+}
+
+async fn delete_instance(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+    let client = context.aws.rds(&restore.plan().target.region);
+    let Some(found) = rds::find_instance(&client, &resource.identifier).await? else { return Ok(false) };
+    prove(restore, resource, found.tag_list(), found.dbi_resource_id())?;
+    if found.db_instance_status() == Some("deleting") {
+        return Ok(true);
+    }
+    match client.delete_db_instance().db_instance_identifier(&resource.identifier).send().await {
+        Ok(_) => Ok(true),
+        Err(error) => gone_or(error, "DBInstanceNotFound", &format!("delete instance `{}`", resource.identifier)),
+    }
+}
+
+async fn delete_cluster(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+    let client = context.aws.rds(&restore.plan().target.region);
+    let Some(found) = rds::find_cluster(&client, &resource.identifier).await? else { return Ok(false) };
+    prove(restore, resource, found.tag_list(), found.db_cluster_resource_id())?;
+    if found.status() == Some("deleting") {
+        return Ok(true);
+    }
+    let asked = client.delete_db_cluster().db_cluster_identifier(&resource.identifier).skip_final_snapshot(true);
+    match asked.send().await {
+        Ok(_) => Ok(true),
+        Err(error) => gone_or(error, "DBClusterNotFoundFault", &format!("delete cluster `{}`", resource.identifier)),
+    }
+}
+
+async fn delete_snapshot(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+    let client = context.aws.rds(&restore.plan().target.region);
+    let Some(found) = rds::find_snapshot(&client, &resource.identifier).await? else { return Ok(false) };
+    prove(restore, resource, found.tag_list(), None)?;
+    if found.status() == Some("deleting") {
+        return Ok(true);
+    }
+    let asked = client.delete_db_cluster_snapshot().db_cluster_snapshot_identifier(&resource.identifier);
+    match asked.send().await {
+        Ok(_) => Ok(rds::find_snapshot(&client, &resource.identifier).await?.is_some()),
+        Err(error) => gone_or(error, "DBClusterSnapshotNotFoundFault", &format!("delete snapshot `{}`", resource.identifier)),
+    }
+}
+
+async fn delete_secret(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+    let secrets = context.aws.secrets_manager();
+    let described = match secrets.describe_secret().secret_id(&resource.identifier).send().await {
+        Ok(described) => described,
+        Err(error) => {
+            return gone_or(error, "ResourceNotFoundException", &format!("describe secret `{}`", resource.identifier));
+        }
+    };
+    let tag = |key: Option<&str>, value: Option<&str>| {
+        aws_sdk_rds::types::Tag::builder().set_key(key.map(str::to_owned)).set_value(value.map(str::to_owned)).build()
+    };
+    let tags: Vec<_> = described.tags().iter().map(|found| tag(found.key(), found.value())).collect();
+    prove(restore, resource, &tags, None)?;
+    let asked = secrets.delete_secret().secret_id(&resource.identifier).force_delete_without_recovery(true);
+    match asked.send().await {
+        Ok(_) => Ok(false),
+        Err(error) => gone_or(error, "ResourceNotFoundException", &format!("delete secret `{}`", resource.identifier)),
+    }
+}
+
+fn prove(
+    restore: &Restore,
+    resource: &Resource,
+    tags: &[aws_sdk_rds::types::Tag],
+    found_id: Option<&str>,
+) -> Result<(), StepError> {
+    ownership::prove(&resource.identifier, tags, &restore.plan().restore_id, found_id, resource.resource_id.as_deref())
+}
+
+/// "Not found" means gone; anything else is an error. Deleting twice is refused as a state, which passes.
+fn gone_or<E, R>(error: aws_sdk_rds::error::SdkError<E, R>, not_found: &str, action: &str) -> Result<bool, StepError>
+where
+    E: aws_sdk_rds::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    if wire_code(&error) == Some(not_found) { Ok(false) } else { Err(StepError::from_sdk(action, error)) }
+}

@@ -103,12 +103,15 @@ pub struct Resource {
     /// What tells it from a later one of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_id: Option<String>,
+    /// Whether it was ever seen to exist.
+    #[serde(default)]
+    pub made: bool,
 }
 
 impl Resource {
     /// A resource about to be asked for.
     pub fn new(kind: ResourceKind, arn: impl Into<String>, identifier: impl Into<String>) -> Self {
-        Self { kind, arn: arn.into(), identifier: identifier.into(), state: ResourceState::Intended, resource_id: None }
+        Self { kind, arn: arn.into(), identifier: identifier.into(), state: ResourceState::Intended, resource_id: None, made: false }
     }
 }
 
@@ -157,6 +160,21 @@ pub struct Ending {
     /// What is left behind, each with the command that removes it.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,
+    /// How to reach the target, when it is in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Address>,
+}
+
+/// How to reach the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Address {
+    /// Host name or address.
+    pub endpoint: String,
+    /// TCP port.
+    pub port: u16,
+    /// The secret with the master user's name and password.
+    pub secret_arn: String,
 }
 
 /// A resource of ours that could not be removed.
@@ -333,6 +351,7 @@ impl Restore {
             return Ok(());
         }
         resource.state = ResourceState::Created;
+        resource.made = true;
         resource.resource_id = resource_id.map(str::to_owned);
         self.write(resource_item(&self.pk(), &resource)?).await
     }
@@ -534,7 +553,7 @@ fn json_attribute<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Re
     request::parse(text).map_err(|problem| StepError::new(&AR0099, format!("`{}`: {problem}", place())))
 }
 
-/// The story of one state: how often it was tried, how long it worked, how it ended.
+/// One attempt of a state: when it began, how long it worked, how it ended.
 #[derive(Clone, Debug)]
 pub struct StepRecord<'a> {
     /// The state's name.

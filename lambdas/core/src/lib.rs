@@ -17,6 +17,7 @@ pub mod names;
 pub mod ownership;
 pub mod plan;
 pub mod rds;
+pub mod report;
 pub mod request;
 pub mod runtime;
 pub mod secrets;

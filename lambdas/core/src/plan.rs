@@ -35,6 +35,8 @@ pub struct Plan {
     pub target: TargetCluster,
     /// Groups the target lives in until Switch.
     pub quarantine_security_group_ids: Vec<String>,
+    /// Cluster parameter group the target lives with until Switch: what the source preloads must not run yet.
+    pub quarantine_parameter_group: String,
     /// Who keeps the new master password.
     pub master_password: MasterPassword,
     /// The secret of the new master password when the pipeline keeps it.

@@ -4,6 +4,8 @@
 //! JSON document in Parameter Store, hold what a request must not choose: the
 //! quarantine security groups and the direction of data.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +87,10 @@ pub struct DeployedSettings {
     /// Security groups without ingress but the pipeline's own; restored clusters live in them
     /// until they are proved safe to reach. At least one.
     pub quarantine_security_group_ids: Vec<String>,
+    /// Cluster parameter groups for the time in quarantine, by family (such as `aurora-postgresql16`); the
+    /// engine's default group where a family is absent.
+    #[serde(default)]
+    pub quarantine_parameter_groups: BTreeMap<String, String>,
     /// Which sources may flow to which targets. Nothing flows that is not listed.
     pub flows: Vec<Flow>,
     /// How the functions that speak SQL check the server they reach.

@@ -1,1 +1,130 @@
-//! x
+//! Tells people how a restore ended, and CloudWatch with it.
+//!
+//! What is told comes from the state table, not from the state machine's data. A
+//! failure of this step never changes the outcome: the state machine sees to that.
+
+use std::fmt::Write;
+
+use aurora_restore_core::metrics::{self, Unit};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::report::{self, Report};
+use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::{Context, Step, StepError};
+use aws_sdk_sns::types::MessageAttributeValue;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The step.
+pub const STEP: Step = Step { name: "notify", run };
+
+/// SNS takes subjects up to this many ASCII characters.
+const SUBJECT_LIMIT: usize = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    restore_id: String,
+}
+
+/// What the state machine learns.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// The outcome that was told.
+    pub outcome: String,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = read_event(event)?;
+        answer(&notify(context, &RestoreId::parse(&event.restore_id)?).await?)
+    })
+}
+
+/// Publishes the outcome and its metrics.
+///
+/// # Errors
+/// What SNS or DynamoDB refuses.
+pub async fn notify(context: &Context, id: &RestoreId) -> Result<Answer, StepError> {
+    let report = report::build(&context.table(), id, context.clock.now()).await?;
+    let report = report.ok_or_else(|| StepError::defect(format!("restore `{}` left no record", id.as_str())))?;
+    let attribute = |value: &str| {
+        MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value(value)
+            .build()
+            .map_err(|error| StepError::defect("a message attribute is incomplete").caused_by(error))
+    };
+    context
+        .aws
+        .sns()
+        .publish()
+        .topic_arn(&context.settings.topic_arn)
+        .subject(subject(&report))
+        .message(message(&report))
+        .message_attributes("outcome", attribute(&report.outcome)?)
+        .message_attributes("restoreId", attribute(&report.restore_id)?)
+        .send()
+        .await
+        .map_err(|error| StepError::from_sdk("publish the outcome", error))?;
+    emit_metrics(context, &report);
+    Ok(Answer { outcome: report.outcome })
+}
+
+fn emit_metrics(context: &Context, report: &Report) {
+    let profile = report.profile.as_deref().unwrap_or("none");
+    let failed_checks = report.evidence.iter().filter(|finding| !finding.passed).count();
+    metrics::emit(
+        context,
+        &[("Profile", profile)],
+        &[
+            (report.outcome.as_str(), Unit::Count, 1.0),
+            ("RestoreDuration", Unit::Seconds, report.seconds.total),
+            ("WaitingTime", Unit::Seconds, report.seconds.waiting),
+            ("WorkingTime", Unit::Seconds, report.seconds.working),
+            ("ResourcesRemoved", Unit::Count, report.removed.len() as f64),
+            ("Leftovers", Unit::Count, report.leftovers.len() as f64),
+            ("FailedChecks", Unit::Count, failed_checks as f64),
+        ],
+    );
+}
+
+fn subject(report: &Report) -> String {
+    let target = report.target_cluster.as_deref().unwrap_or(&report.restore_id);
+    let mut subject = format!("{}: {target}", report.outcome);
+    subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
+    subject.truncate(SUBJECT_LIMIT);
+    subject
+}
+
+fn message(report: &Report) -> String {
+    let mut text = format!("{}: restore {}\n", report.outcome, report.restore_id);
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name}: {value}"); // writing to a string cannot fail
+    };
+    if let Some(cause) = &report.cause {
+        line("what happened", cause);
+    }
+    line("source", report.source_snapshot.as_deref().unwrap_or("not resolved"));
+    line("target", report.target_cluster.as_deref().unwrap_or("not planned"));
+    if let Some(target) = &report.target {
+        line("endpoint", &format!("{}:{}", target.endpoint, target.port));
+        line("secret", &target.secret_arn);
+    }
+    let seconds = report.seconds;
+    line("duration", &format!("{:.0} s, of which {:.1} s working", seconds.total, seconds.working));
+    line("created", &list(&report.created));
+    line("removed", &list(&report.removed));
+    for leftover in &report.leftovers {
+        line("left behind", &format!("{}; remove with: {}", leftover.arn, leftover.remove_with));
+    }
+    for finding in &report.evidence {
+        let verdict = if finding.passed { "holds" } else { "FAILED" };
+        line(verdict, &format!("{} ({})", finding.check, finding.detail));
+    }
+    text
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}

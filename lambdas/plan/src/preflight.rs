@@ -1,6 +1,6 @@
 //! What would fail later is refused now, before anything is made.
 
-use aurora_restore_core::errors::{AR0009, AR0010, AR0011, AR0015, AR0016, wire_code};
+use aurora_restore_core::errors::{AR0009, AR0010, AR0011, AR0016};
 use aurora_restore_core::{Context, Plan, StepError, ownership, rds};
 use aws_sdk_kms::types::KeyState;
 
@@ -30,15 +30,11 @@ async fn groups_exist(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), S
     if let Err(error) = subnet {
         return Err(StepError::from_sdk(format!("describe subnet group `{}`", target.subnet_group), error));
     }
-    let group = &target.cluster_parameter_group;
-    let described = client.describe_db_cluster_parameter_groups().db_cluster_parameter_group_name(group).send().await;
-    match described {
-        Ok(_) => {}
-        // RDS answers this call with the instance groups' code.
-        Err(error) if wire_code(&error) == Some("DBParameterGroupNotFound") => {
-            return Err(StepError::new(&AR0015, format!("there is no cluster parameter group `{group}` in {}", target.region)));
+    for group in [&target.cluster_parameter_group, &plan.quarantine_parameter_group] {
+        let described = client.describe_db_cluster_parameter_groups().db_cluster_parameter_group_name(group).send().await;
+        if let Err(error) = described {
+            return Err(StepError::from_sdk(format!("describe cluster parameter group `{group}`"), error));
         }
-        Err(error) => return Err(StepError::from_sdk(format!("describe cluster parameter group `{group}`"), error)),
     }
     let Some(group) = &target.instance_parameter_group else { return Ok(()) };
     match client.describe_db_parameter_groups().db_parameter_group_name(group).send().await {

@@ -34,6 +34,8 @@ pub(crate) async fn plan(context: &Context, request: &Request, origin: &Origin<'
     let copy = snapshot_copy(request, &source, &account, &region, origin.id);
     let source_master_secret_arn = source_secret(request, live.as_ref())?;
     let secret_name = request.credentials.secret_name.clone().unwrap_or_else(|| origin.id.master_secret());
+    let family = family(&source.engine, &source.engine_version);
+    let quarantine_parameter_group = origin.settings.quarantine_parameter_groups.get(&family).cloned();
     Ok(Plan {
         restore_id: origin.id.as_str().to_owned(),
         execution_arn: origin.execution_arn.to_owned(),
@@ -43,6 +45,7 @@ pub(crate) async fn plan(context: &Context, request: &Request, origin: &Origin<'
         copy,
         target,
         quarantine_security_group_ids: origin.settings.quarantine_security_group_ids.clone(),
+        quarantine_parameter_group: quarantine_parameter_group.unwrap_or_else(|| format!("default.{family}")),
         master_password: request.credentials.master,
         secret_name,
         source_master_secret_arn,

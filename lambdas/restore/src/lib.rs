@@ -107,7 +107,8 @@ async fn ask_for_cluster(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<Db
         .port(i32::from(target.port))
         .db_subnet_group_name(&target.subnet_group)
         .set_vpc_security_group_ids(Some(plan.quarantine_security_group_ids.clone()))
-        .db_cluster_parameter_group_name(&target.cluster_parameter_group)
+        // The final group comes in Switch: what it preloads (pg_cron, for one) must not run before.
+        .db_cluster_parameter_group_name(&plan.quarantine_parameter_group)
         .set_kms_key_id(target.kms_key_id.clone())
         .storage_type(&target.storage_type)
         .backup_retention_period(i32::from(target.backup_retention_days))

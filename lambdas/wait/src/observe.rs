@@ -131,6 +131,9 @@ fn groups(plan: &Plan, cluster: &DbCluster) -> Option<String> {
     if active != wanted {
         return Some(format!("security groups {active:?}"));
     }
+    if cluster.db_cluster_parameter_group() != Some(plan.target.cluster_parameter_group.as_str()) {
+        return Some(format!("parameter group `{}`", cluster.db_cluster_parameter_group().unwrap_or_default()));
+    }
     let unsynced = cluster.db_cluster_members().iter().find(|member| {
         member.db_cluster_parameter_group_status().is_some_and(|status| status != "in-sync")
     });

@@ -152,7 +152,7 @@ fn ending(failure: Option<&Failure>, leftovers: Vec<Leftover>, in_service: bool)
         let commands: Vec<&str> = leftovers.iter().map(|leftover| leftover.remove_with.as_str()).collect();
         cause.push_str(&commands.join("; "));
     }
-    Ending { status, error: Some(code.id.to_owned()), cause: Some(cause), leftovers }
+    Ending { status, error: Some(code.id.to_owned()), cause: Some(cause), leftovers, target: None }
 }
 
 #[cfg(test)]

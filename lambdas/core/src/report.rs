@@ -1,0 +1,147 @@
+//! The report of a restore, from the state table: what notifications, the CLI and people read.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::errors::StepError;
+use crate::ledger::{Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, restore_key};
+use crate::names::RestoreId;
+use crate::plan::Plan;
+use crate::request;
+use crate::table::{Item, Table};
+
+/// The report of a restore.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// `Running`, `Restored`, `FailedClean` or `FailedDirty`.
+    pub outcome: String,
+    /// The restore.
+    pub restore_id: String,
+    /// Its profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The documented code, when it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What happened and what to do, when it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The snapshot that was restored, once planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_snapshot: Option<String>,
+    /// The cluster that was made of it, once planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_cluster: Option<String>,
+    /// Kind and name of every resource that was made.
+    pub created: Vec<String>,
+    /// Kind and name of every resource that was made and removed again.
+    pub removed: Vec<String>,
+    /// What is left behind.
+    pub leftovers: Vec<Leftover>,
+    /// How to reach the target, when it is in service.
+    pub target: Option<Address>,
+    /// Each check with its result.
+    pub evidence: Vec<Finding>,
+    /// The story, state by state.
+    pub steps: Vec<StepReport>,
+    /// Where the time went.
+    pub seconds: Seconds,
+}
+
+/// What one state did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepReport {
+    /// The state.
+    pub state: String,
+    /// `done`, or the kind of the error of the last attempt.
+    pub outcome: String,
+    /// How often its function was called.
+    pub attempts: i64,
+    /// Milliseconds its function worked, over all attempts.
+    pub worked_millis: i64,
+    /// When it began (RFC 3339).
+    pub started_at: String,
+    /// When its last attempt ended (RFC 3339).
+    pub ended_at: String,
+}
+
+/// Where the time went, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Seconds {
+    /// From plan to end.
+    pub total: f64,
+    /// Total less working: AWS at work, or nobody.
+    pub waiting: f64,
+    /// Functions at work.
+    pub working: f64,
+}
+
+/// Builds the report of a restore; `None` when there is no such restore.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn build(table: &Table, id: &RestoreId, now: OffsetDateTime) -> Result<Option<Report>, StepError> {
+    let items = table.query(&restore_key(id.as_str()), "").await?;
+    let find = |sk: &str| items.iter().find(|item| item.text("sk") == Some(sk));
+    let meta = find("META");
+    if items.is_empty() {
+        return Ok(None);
+    }
+    let plan: Option<Plan> = find("PLAN").and_then(|item| read(item, "plan"));
+    let ending: Option<Ending> = meta.and_then(|item| read(item, "ending"));
+    let evidence: Option<Evidence> = find("EVIDENCE").and_then(|item| read(item, "evidence"));
+    let resources: Vec<Resource> = with_prefix(&items, "RESOURCE#").filter_map(|item| read(item, "resource")).collect();
+    let steps: Vec<StepReport> = with_prefix(&items, "STEP#").map(step).collect();
+    let status = meta.and_then(|item| item.text("status")).unwrap_or("Running");
+    let name = |resource: &Resource| format!("{} {}", resource.kind, resource.identifier);
+    let made = resources.iter().filter(|resource| resource.made);
+    Ok(Some(Report {
+        outcome: status.to_owned(),
+        restore_id: id.as_str().to_owned(),
+        profile: plan.as_ref().and_then(|plan| plan.profile.clone()),
+        error: ending.as_ref().and_then(|ending| ending.error.clone()),
+        cause: ending.as_ref().and_then(|ending| ending.cause.clone()),
+        source_snapshot: plan.as_ref().map(|plan| plan.source.snapshot_arn.clone()),
+        target_cluster: plan.as_ref().map(|plan| plan.target.cluster_identifier.clone()),
+        created: made.clone().rev().map(name).collect(),
+        removed: made.filter(|resource| resource.state == ResourceState::Removed).map(name).collect(),
+        leftovers: ending.as_ref().map(|ending| ending.leftovers.clone()).unwrap_or_default(),
+        target: ending.and_then(|ending| ending.target),
+        evidence: evidence.map(|evidence| evidence.findings).unwrap_or_default(),
+        seconds: seconds(&steps, meta, now),
+        steps,
+    }))
+}
+
+fn with_prefix<'a>(items: &'a [Item], prefix: &'a str) -> impl DoubleEndedIterator<Item = &'a Item> + Clone {
+    items.iter().filter(move |item| item.text("sk").is_some_and(|sk| sk.starts_with(prefix)))
+}
+
+fn read<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Option<T> {
+    item.text(name).and_then(|text| request::parse(text).ok())
+}
+
+fn step(item: &Item) -> StepReport {
+    let text = |name: &str| item.text(name).unwrap_or_default().to_owned();
+    StepReport {
+        state: text("state"),
+        outcome: text("outcome"),
+        attempts: item.number("attempts").unwrap_or(0),
+        worked_millis: item.number("workedMillis").unwrap_or(0),
+        started_at: text("startedAt"),
+        ended_at: text("endedAt"),
+    }
+}
+
+fn seconds(steps: &[StepReport], meta: Option<&Item>, now: OffsetDateTime) -> Seconds {
+    let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let began = steps.iter().filter_map(|step| time(&step.started_at)).min();
+    let ended = meta.and_then(|item| item.text("endedAt")).and_then(time).unwrap_or(now);
+    let working = steps.iter().map(|step| step.worked_millis).sum::<i64>() as f64 / 1000.0;
+    // A moved clock may stand still while functions work.
+    let total = began.map_or(0.0, |began| (ended - began).as_seconds_f64()).max(working);
+    Seconds { total, working, waiting: total - working }
+}
