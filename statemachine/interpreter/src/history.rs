@@ -399,6 +399,7 @@ struct Shared {
 struct Progress {
     events: usize,
     closed: bool,
+    full: bool,
     transitions: u64,
 }
 
@@ -470,6 +471,10 @@ impl History {
     }
 
     /// Adds an event and returns its id.
+    ///
+    /// The last place is kept for the event that ends the execution
+    /// ([`History::finish`]); an event that would take it is dropped and the
+    /// history is [full](History::full).
     pub(crate) fn add(
         &self,
         timestamp: OffsetDateTime,
@@ -479,6 +484,12 @@ impl History {
     ) -> u64 {
         let mut events = self.lock();
         let id = events.len() as u64 + 1;
+        if id >= EVENTS_MAX {
+            self.shared
+                .progress
+                .send_modify(|progress| progress.full = true);
+            return id - 1;
+        }
         events.push(HistoryEvent {
             id,
             previous_event_id,
@@ -492,17 +503,46 @@ impl History {
         id
     }
 
+    /// Adds the event that ends the execution.
+    pub(crate) fn finish(
+        &self,
+        timestamp: OffsetDateTime,
+        previous_event_id: u64,
+        event_type: EventType,
+        details: EventDetails,
+    ) {
+        let mut events = self.lock();
+        let id = events.len() as u64 + 1;
+        events.push(HistoryEvent {
+            id,
+            previous_event_id,
+            timestamp,
+            event_type,
+            details,
+        });
+        self.shared.progress.send_modify(|progress| {
+            progress.events += 1;
+            progress.closed = true;
+        });
+    }
+
+    /// Whether an event has been dropped for want of room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.progress.borrow().full
+    }
+
+    /// Waits until an event has been dropped for want of room.
+    pub(crate) async fn full(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        if progress.wait_for(|progress| progress.full).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub(crate) fn count_transition(&self) {
         self.shared
             .progress
             .send_modify(|progress| progress.transitions += 1);
-    }
-
-    /// Says that no event will follow.
-    pub(crate) fn close(&self) {
-        self.shared
-            .progress
-            .send_modify(|progress| progress.closed = true);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<HistoryEvent>> {

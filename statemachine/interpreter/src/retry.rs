@@ -43,22 +43,36 @@ pub(crate) enum Nature {
 
 impl Failure {
     pub(crate) fn new(error: &str, cause: impl Into<String>) -> Self {
-        Self { error: Some(error.to_owned()), cause: Some(cause.into()), nature: Nature::Ordinary }
+        Self {
+            error: Some(error.to_owned()),
+            cause: Some(cause.into()),
+            nature: Nature::Ordinary,
+        }
     }
 
     /// A failure of the machine itself: `States.Runtime`.
     pub(crate) fn runtime(cause: impl Into<String>) -> Self {
-        Self { nature: Nature::Terminal, ..Self::new(RUNTIME, cause) }
+        Self {
+            nature: Nature::Terminal,
+            ..Self::new(RUNTIME, cause)
+        }
     }
 
     /// `TimeoutSeconds` passed. AWS records no cause.
     pub(crate) fn timeout() -> Self {
-        Self { error: Some(TIMEOUT.to_owned()), cause: None, nature: Nature::Ordinary }
+        Self {
+            error: Some(TIMEOUT.to_owned()),
+            cause: None,
+            nature: Nature::Ordinary,
+        }
     }
 
     /// `HeartbeatSeconds` passed without a heartbeat.
     pub(crate) fn missed_heartbeat() -> Self {
-        Self { nature: Nature::MissedHeartbeat, ..Self::timeout() }
+        Self {
+            nature: Nature::MissedHeartbeat,
+            ..Self::timeout()
+        }
     }
 
     /// More than 256 KiB out of a state, or out of a task as `nature` says.
@@ -66,7 +80,10 @@ impl Failure {
         let cause = format!(
             "The state/task '{what}' returned a result with a size exceeding the maximum number of bytes service limit."
         );
-        Self { nature, ..Self::new(DATA_LIMIT_EXCEEDED, cause) }
+        Self {
+            nature,
+            ..Self::new(DATA_LIMIT_EXCEEDED, cause)
+        }
     }
 
     pub(crate) fn is_timeout(&self) -> bool {
@@ -139,7 +156,9 @@ pub(crate) struct Retries<'d> {
 
 impl<'d> Retries<'d> {
     pub(crate) fn new(retriers: &'d [Retrier]) -> Self {
-        Self { retriers: retriers.iter().map(|retrier| (retrier, 0)).collect() }
+        Self {
+            retriers: retriers.iter().map(|retrier| (retrier, 0)).collect(),
+        }
     }
 
     /// How long to wait before trying again; `None` when nothing says to.
@@ -147,7 +166,10 @@ impl<'d> Retries<'d> {
     /// The first retrier that names the failure decides; once it is used up, the
     /// ones after it are not asked (recorded on AWS).
     pub(crate) fn next_delay(&mut self, failure: &Failure, chance: &Chance) -> Option<Duration> {
-        let (retrier, used) = self.retriers.iter_mut().find(|(retrier, _)| failure.is_named_by(&retrier.errors))?;
+        let (retrier, used) = self
+            .retriers
+            .iter_mut()
+            .find(|(retrier, _)| failure.is_named_by(&retrier.errors))?;
         if *used >= retrier.attempts_max {
             return None;
         }

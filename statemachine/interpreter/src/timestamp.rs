@@ -16,6 +16,8 @@ pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
 /// A moment as the context object writes it: UTC, with milliseconds.
 pub(crate) fn format(moment: OffsetDateTime) -> String {
     let utc = moment.to_offset(time::UtcOffset::UTC);
-    utc.format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"))
-        .unwrap_or_default()
+    utc.format(format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+    ))
+    .unwrap_or_default()
 }

@@ -17,7 +17,12 @@ pub(super) fn problems(flow: &Flow) -> Vec<Problem> {
 }
 
 fn problem(state: Option<&str>, field: &str, value: &str, remedy: String) -> Problem {
-    Problem { state: state.map(str::to_owned), field: field.to_owned(), value: format!("\"{value}\""), remedy }
+    Problem {
+        state: state.map(str::to_owned),
+        field: field.to_owned(),
+        value: format!("\"{value}\""),
+        remedy,
+    }
 }
 
 fn check_targets(flow: &Flow, around: Option<&str>, problems: &mut Vec<Problem>) {
@@ -37,9 +42,18 @@ fn check_targets(flow: &Flow, around: Option<&str>, problems: &mut Vec<Problem>)
         }
     }
     let reached = reached(flow);
-    for state in flow.states.iter().filter(|state| !reached.contains(state.name.as_str())) {
+    for state in flow
+        .states
+        .iter()
+        .filter(|state| !reached.contains(state.name.as_str()))
+    {
         let remedy = "no state leads here; connect it or remove it".to_owned();
-        problems.push(Problem { state: Some(state.name.clone()), field: String::new(), value: String::new(), remedy });
+        problems.push(Problem {
+            state: Some(state.name.clone()),
+            field: String::new(),
+            value: String::new(),
+            remedy,
+        });
     }
 }
 
@@ -65,14 +79,22 @@ fn next_target(next: &Next) -> Vec<(String, &str)> {
 
 fn after_targets(after: &super::states::After) -> Vec<(String, &str)> {
     let catchers = after.catch.iter().enumerate();
-    let caught = catchers.map(|(index, catcher)| (format!("Catch[{index}].Next"), catcher.next.as_str()));
+    let caught =
+        catchers.map(|(index, catcher)| (format!("Catch[{index}].Next"), catcher.next.as_str()));
     next_target(&after.next).into_iter().chain(caught).collect()
 }
 
 fn choice_targets(choice: &Choice) -> Vec<(String, &str)> {
     let rules = choice.rules.iter().enumerate();
     let chosen = rules.map(|(index, rule)| (format!("Choices[{index}].Next"), rule.next.as_str()));
-    chosen.chain(choice.default.iter().map(|name| ("Default".to_owned(), name.as_str()))).collect()
+    chosen
+        .chain(
+            choice
+                .default
+                .iter()
+                .map(|name| ("Default".to_owned(), name.as_str())),
+        )
+        .collect()
 }
 
 fn reached(flow: &Flow) -> HashSet<&str> {
@@ -98,8 +120,14 @@ fn check_names(flow: &Flow, problems: &mut Vec<Problem>) {
         }
     });
     for name in repeated {
-        let remedy = "this name is used more than once in the state machine; rename all but one".to_owned();
-        problems.push(Problem { state: Some(name.to_owned()), field: String::new(), value: String::new(), remedy });
+        let remedy =
+            "this name is used more than once in the state machine; rename all but one".to_owned();
+        problems.push(Problem {
+            state: Some(name.to_owned()),
+            field: String::new(),
+            value: String::new(),
+            remedy,
+        });
     }
 }
 
@@ -118,7 +146,9 @@ fn check_variables(flow: &Flow, outer: &HashMap<String, String>, problems: &mut 
     for state in &flow.states {
         for (field, name) in assigned(state) {
             if let Some(owner) = outer.get(name) {
-                let remedy = format!("`{owner}` around this state assigns the same variable; use another name here");
+                let remedy = format!(
+                    "`{owner}` around this state assigns the same variable; use another name here"
+                );
                 problems.push(problem(Some(&state.name), &field, name, remedy));
             } else if name == "states" || !is_variable_name(name) {
                 let remedy = "is not a variable's name: letters, digits and `_`, not starting with a digit, at most 80, and not `states`";
@@ -142,7 +172,12 @@ fn is_variable_name(name: &str) -> bool {
 /// The variables a state assigns, with the field that does.
 fn assigned(state: &State) -> Vec<(String, &str)> {
     let mut assigned: Vec<(String, &Template)> = Vec::new();
-    assigned.extend(state.assign.iter().map(|assign| ("Assign".to_owned(), assign)));
+    assigned.extend(
+        state
+            .assign
+            .iter()
+            .map(|assign| ("Assign".to_owned(), assign)),
+    );
     let catchers = match &state.kind {
         Kind::Task(task) => &task.after.catch[..],
         Kind::Parallel(parallel) => &parallel.after.catch,
@@ -150,12 +185,29 @@ fn assigned(state: &State) -> Vec<(String, &str)> {
         _ => &[],
     };
     for (index, catcher) in catchers.iter().enumerate() {
-        assigned.extend(catcher.assign.iter().map(|assign| (format!("Catch[{index}].Assign"), assign)));
+        assigned.extend(
+            catcher
+                .assign
+                .iter()
+                .map(|assign| (format!("Catch[{index}].Assign"), assign)),
+        );
     }
     if let Kind::Choice(choice) = &state.kind {
         for (index, rule) in choice.rules.iter().enumerate() {
-            assigned.extend(rule.assign.iter().map(|assign| (format!("Choices[{index}].Assign"), assign)));
+            assigned.extend(
+                rule.assign
+                    .iter()
+                    .map(|assign| (format!("Choices[{index}].Assign"), assign)),
+            );
         }
     }
-    assigned.into_iter().flat_map(|(field, assign)| assign.fields().into_iter().map(move |name| (field.clone(), name))).collect()
+    assigned
+        .into_iter()
+        .flat_map(|(field, assign)| {
+            assign
+                .fields()
+                .into_iter()
+                .map(move |name| (field.clone(), name))
+        })
+        .collect()
 }

@@ -77,8 +77,12 @@ impl Condition {
     /// Whether the condition holds. An error is the whole sentence AWS has for it.
     pub(crate) fn holds(&self, scope: Scope<'_>) -> Result<bool, String> {
         match self {
-            Self::And(all) => all.iter().try_fold(true, |held, next| Ok(held && next.holds(scope)?)),
-            Self::Or(any) => any.iter().try_fold(false, |held, next| Ok(held || next.holds(scope)?)),
+            Self::And(all) => all
+                .iter()
+                .try_fold(true, |held, next| Ok(held && next.holds(scope)?)),
+            Self::Or(any) => any
+                .iter()
+                .try_fold(false, |held, next| Ok(held || next.holds(scope)?)),
             Self::Not(inner) => Ok(!inner.holds(scope)?),
             Self::Test { variable, test } => test.holds(variable, scope),
         }
@@ -94,20 +98,25 @@ impl Test {
         Ok(match self {
             Self::IsPresent(wanted) => *wanted,
             Self::Is(kind, wanted) => kind.fits(&value) == *wanted,
-            Self::Compare(compared, relation, Operand::Literal(operand)) => {
-                compared.order(&value, operand).is_some_and(|order| relation.holds(order))
+            Self::Compare(compared, relation, Operand::Literal(operand)) => compared
+                .order(&value, operand)
+                .is_some_and(|order| relation.holds(order)),
+            Self::Compare(compared, relation, Operand::Path(path)) => compared
+                .order(&value, &read(path, scope)?)
+                .is_some_and(|order| relation.holds(order)),
+            Self::StringMatches(pattern) => {
+                value.as_str().is_some_and(|text| matches(pattern, text))
             }
-            Self::Compare(compared, relation, Operand::Path(path)) => {
-                compared.order(&value, &read(path, scope)?).is_some_and(|order| relation.holds(order))
-            }
-            Self::StringMatches(pattern) => value.as_str().is_some_and(|text| matches(pattern, text)),
         })
     }
 }
 
 fn read(path: &Expression, scope: Scope<'_>) -> Result<Value, String> {
     path.evaluate(scope).map_err(|_| {
-        format!("Invalid path '{}': The choice state's condition path references an invalid value.", path.text)
+        format!(
+            "Invalid path '{}': The choice state's condition path references an invalid value.",
+            path.text
+        )
     })
 }
 
@@ -155,10 +164,14 @@ impl Relation {
 fn matches(pattern: &[Piece], text: &str) -> bool {
     match pattern {
         [] => text.is_empty(),
-        [Piece::Text(start), rest @ ..] => text.strip_prefix(start.as_str()).is_some_and(|text| matches(rest, text)),
-        [Piece::Anything, rest @ ..] => {
-            text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| matches(rest, &text[at..]))
-        }
+        [Piece::Text(start), rest @ ..] => text
+            .strip_prefix(start.as_str())
+            .is_some_and(|text| matches(rest, text)),
+        [Piece::Anything, rest @ ..] => text
+            .char_indices()
+            .map(|(at, _)| at)
+            .chain([text.len()])
+            .any(|at| matches(rest, &text[at..])),
     }
 }
 
@@ -168,7 +181,11 @@ fn read_pattern(pattern: &str) -> Result<Vec<Piece>, String> {
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => text.push(chars.next().ok_or("the pattern ends in a backslash; write `\\\\` for a backslash")?),
+            '\\' => text.push(
+                chars
+                    .next()
+                    .ok_or("the pattern ends in a backslash; write `\\\\` for a backslash")?,
+            ),
             '*' => {
                 if !text.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut text)));
@@ -190,16 +207,27 @@ fn read_pattern(pattern: &str) -> Result<Vec<Piece>, String> {
 pub(super) fn read_rules(state: &Section<'_>, problems: &mut Problems) -> Vec<Rule> {
     let sections = state.sections(problems, "Choices");
     if sections.is_empty() {
-        problems.add(state, "Choices", "give at least one rule: without one, nothing is chosen");
+        problems.add(
+            state,
+            "Choices",
+            "give at least one rule: without one, nothing is chosen",
+        );
     }
-    sections.iter().filter_map(|rule| read_rule(rule, problems)).collect()
+    sections
+        .iter()
+        .filter_map(|rule| read_rule(rule, problems))
+        .collect()
 }
 
 fn read_rule(rule: &Section<'_>, problems: &mut Problems) -> Option<Rule> {
     let next = rule.required_text(problems, "Next");
     let assign = rule.template(problems, "Assign");
     let condition = read_condition(rule, true, problems);
-    Some(Rule { condition: condition?, next: next?.to_owned(), assign })
+    Some(Rule {
+        condition: condition?,
+        next: next?.to_owned(),
+        assign,
+    })
 }
 
 fn read_condition(section: &Section<'_>, top: bool, problems: &mut Problems) -> Option<Condition> {
@@ -207,14 +235,25 @@ fn read_condition(section: &Section<'_>, top: bool, problems: &mut Problems) -> 
     if top {
         known.extend(["Next", "Assign"]);
     }
-    let operators: Vec<&str> = section.names().filter(|name| !known.contains(name) && *name != "Variable").collect();
+    let operators: Vec<&str> = section
+        .names()
+        .filter(|name| !known.contains(name) && *name != "Variable")
+        .collect();
     let [operator] = operators[..] else {
-        problems.add(section, "", "give exactly one of And, Or, Not, or a Variable with one comparison");
+        problems.add(
+            section,
+            "",
+            "give exactly one of And, Or, Not, or a Variable with one comparison",
+        );
         return None;
     };
     if matches!(operator, "And" | "Or" | "Not") {
         if section.get("Variable").is_some() {
-            problems.add(section, "Variable", "belongs to a comparison, not beside And, Or or Not");
+            problems.add(
+                section,
+                "Variable",
+                "belongs to a comparison, not beside And, Or or Not",
+            );
         }
         return read_composite(section, operator, problems);
     }
@@ -223,21 +262,36 @@ fn read_condition(section: &Section<'_>, top: bool, problems: &mut Problems) -> 
         problems.add(section, "Variable", "name what is compared");
     }
     let test = read_test(section, operator, problems);
-    Some(Condition::Test { variable: variable?, test: test? })
+    Some(Condition::Test {
+        variable: variable?,
+        test: test?,
+    })
 }
 
-fn read_composite(section: &Section<'_>, operator: &str, problems: &mut Problems) -> Option<Condition> {
+fn read_composite(
+    section: &Section<'_>,
+    operator: &str,
+    problems: &mut Problems,
+) -> Option<Condition> {
     if operator == "Not" {
         let inner = section.section(problems, "Not")?;
-        return Some(Condition::Not(Box::new(read_condition(&inner, false, problems)?)));
+        return Some(Condition::Not(Box::new(read_condition(
+            &inner, false, problems,
+        )?)));
     }
     let inner = section.sections(problems, operator);
     if inner.is_empty() {
         problems.add(section, operator, "give at least one condition");
     }
-    let conditions: Vec<Condition> =
-        inner.iter().filter_map(|condition| read_condition(condition, false, problems)).collect();
-    Some(if operator == "And" { Condition::And(conditions) } else { Condition::Or(conditions) })
+    let conditions: Vec<Condition> = inner
+        .iter()
+        .filter_map(|condition| read_condition(condition, false, problems))
+        .collect();
+    Some(if operator == "And" {
+        Condition::And(conditions)
+    } else {
+        Condition::Or(conditions)
+    })
 }
 
 fn read_test(section: &Section<'_>, operator: &str, problems: &mut Problems) -> Option<Test> {
@@ -259,7 +313,11 @@ fn read_test(section: &Section<'_>, operator: &str, problems: &mut Problems) -> 
         None => (operator, false),
     };
     let Some((compared, relation)) = comparison(plain) else {
-        problems.add(section, operator, "is not a comparison Step Functions knows");
+        problems.add(
+            section,
+            operator,
+            "is not a comparison Step Functions knows",
+        );
         return None;
     };
     let operand = if from_path {
@@ -281,7 +339,11 @@ fn read_is(section: &Section<'_>, operator: &str, problems: &mut Problems) -> Op
         "IsTimestamp" => Type::Timestamp,
         _ => return None,
     };
-    Some(section.boolean(problems, operator).map(|wanted| Test::Is(kind, wanted)))
+    Some(
+        section
+            .boolean(problems, operator)
+            .map(|wanted| Test::Is(kind, wanted)),
+    )
 }
 
 fn comparison(operator: &str) -> Option<(Compared, Relation)> {
@@ -291,8 +353,9 @@ fn comparison(operator: &str) -> Option<(Compared, Relation)> {
         ("String", Compared::String),
         ("Timestamp", Compared::Timestamp),
     ];
-    let (compared, relation) =
-        TYPES.into_iter().find_map(|(prefix, compared)| Some((compared, operator.strip_prefix(prefix)?)))?;
+    let (compared, relation) = TYPES
+        .into_iter()
+        .find_map(|(prefix, compared)| Some((compared, operator.strip_prefix(prefix)?)))?;
     let relation = match relation {
         "Equals" => Relation::Equals,
         _ if matches!(compared, Compared::Boolean) => return None,
@@ -305,15 +368,21 @@ fn comparison(operator: &str) -> Option<(Compared, Relation)> {
     Some((compared, relation))
 }
 
-fn read_literal(section: &Section<'_>, operator: &str, compared: Compared, problems: &mut Problems) -> Option<Value> {
+fn read_literal(
+    section: &Section<'_>,
+    operator: &str,
+    compared: Compared,
+    problems: &mut Problems,
+) -> Option<Value> {
     let value = section.get(operator)?;
     let (fits, wanted) = match compared {
         Compared::Boolean => (value.is_boolean(), "must be true or false"),
         Compared::Numeric => (value.is_number(), "must be a number"),
         Compared::String => (value.is_string(), "must be a text"),
-        Compared::Timestamp => {
-            (moment(value).is_some(), "must be an RFC 3339 timestamp with `T` and an offset, such as 2026-01-31T12:00:00Z")
-        }
+        Compared::Timestamp => (
+            moment(value).is_some(),
+            "must be an RFC 3339 timestamp with `T` and an offset, such as 2026-01-31T12:00:00Z",
+        ),
     };
     if !fits {
         problems.add(section, operator, wanted);

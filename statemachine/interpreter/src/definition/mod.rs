@@ -50,26 +50,54 @@ impl StateMachine {
     ///
     /// # Errors
     /// [`DefinitionError`] with everything that is wrong or not implemented here.
-    pub fn load(definition: &str, supports: impl Fn(&str) -> bool) -> Result<Self, DefinitionError> {
+    pub fn load(
+        definition: &str,
+        supports: impl Fn(&str) -> bool,
+    ) -> Result<Self, DefinitionError> {
         let whole = |remedy: String| DefinitionError {
-            problems: vec![Problem { state: None, field: String::new(), value: String::new(), remedy }],
+            problems: vec![Problem {
+                state: None,
+                field: String::new(),
+                value: String::new(),
+                remedy,
+            }],
         };
         if definition.len() > DEFINITION_BYTES_MAX {
-            return Err(whole(format!("the definition is larger than {DEFINITION_BYTES_MAX} bytes")));
+            return Err(whole(format!(
+                "the definition is larger than {DEFINITION_BYTES_MAX} bytes"
+            )));
         }
-        let parsed: Value =
-            serde_json::from_str(definition).map_err(|fault| whole(format!("the definition is not JSON: {fault}")))?;
-        let fields = parsed.as_object().ok_or_else(|| whole("the definition must be a JSON object".to_owned()))?;
+        let parsed: Value = serde_json::from_str(definition)
+            .map_err(|fault| whole(format!("the definition is not JSON: {fault}")))?;
+        let fields = parsed
+            .as_object()
+            .ok_or_else(|| whole("the definition must be a JSON object".to_owned()))?;
         let section = Section::root(fields);
-        let mut reader = Reader { problems: Problems::default(), supports: &supports };
-        let known = ["StartAt", "States", "Comment", "TimeoutSeconds", "Version", "QueryLanguage"];
+        let mut reader = Reader {
+            problems: Problems::default(),
+            supports: &supports,
+        };
+        let known = [
+            "StartAt",
+            "States",
+            "Comment",
+            "TimeoutSeconds",
+            "Version",
+            "QueryLanguage",
+        ];
         section.allow(&mut reader.problems, &[&known]);
         reader.query_language(&section);
-        if section.text(&mut reader.problems, "Version").is_some_and(|version| version != "1.0") {
+        if section
+            .text(&mut reader.problems, "Version")
+            .is_some_and(|version| version != "1.0")
+        {
             reader.problems.add(&section, "Version", "must be \"1.0\"");
         }
-        let comment = section.text(&mut reader.problems, "Comment").map(str::to_owned);
-        let timeout_seconds = section.integer(&mut reader.problems, "TimeoutSeconds", 1, SECONDS_MAX);
+        let comment = section
+            .text(&mut reader.problems, "Comment")
+            .map(str::to_owned);
+        let timeout_seconds =
+            section.integer(&mut reader.problems, "TimeoutSeconds", 1, SECONDS_MAX);
         let flow = reader.flow(&section);
         let mut problems = reader.problems.0;
         match flow {
@@ -77,7 +105,13 @@ impl StateMachine {
             Some(flow) if problems.is_empty() => {
                 problems.extend(checks::problems(&flow));
                 if problems.is_empty() {
-                    return Ok(Self { inner: Arc::new(Machine { flow, comment, timeout_seconds }) });
+                    return Ok(Self {
+                        inner: Arc::new(Machine {
+                            flow,
+                            comment,
+                            timeout_seconds,
+                        }),
+                    });
                 }
             }
             _ => {}
@@ -107,7 +141,9 @@ impl StateMachine {
     #[must_use]
     pub fn state_names(&self) -> Vec<&str> {
         let mut names = Vec::new();
-        checks::for_each_state(&self.inner.flow, &mut |state| names.push(state.name.as_str()));
+        checks::for_each_state(&self.inner.flow, &mut |state| {
+            names.push(state.name.as_str())
+        });
         names
     }
 

@@ -42,7 +42,11 @@ impl Reader<'_> {
         let states = match section.get("States") {
             Some(Value::Object(states)) if !states.is_empty() => states,
             _ => {
-                self.problems.add(section, "States", "must be an object with at least one state");
+                self.problems.add(
+                    section,
+                    "States",
+                    "must be an object with at least one state",
+                );
                 return None;
             }
         };
@@ -50,15 +54,26 @@ impl Reader<'_> {
         for (name, state) in states {
             match state.as_object() {
                 Some(fields) => read.extend(self.state(&Section::of_state(name, fields), name)),
-                None => self.problems.add(section, "States", &format!("the state `{name}` must be an object")),
+                None => self.problems.add(
+                    section,
+                    "States",
+                    &format!("the state `{name}` must be an object"),
+                ),
             }
         }
-        Some(Flow { start_at: start_at?.to_owned(), states: read })
+        Some(Flow {
+            start_at: start_at?.to_owned(),
+            states: read,
+        })
     }
 
     fn state(&mut self, section: &Section<'_>, name: &str) -> Option<State> {
         if name.chars().count() > NAME_CHARS_MAX || name.is_empty() {
-            self.problems.add(section, "", &format!("a state's name has 1 to {NAME_CHARS_MAX} characters; shorten it"));
+            self.problems.add(
+                section,
+                "",
+                &format!("a state's name has 1 to {NAME_CHARS_MAX} characters; shorten it"),
+            );
         }
         self.query_language(section);
         let kind = match section.required_text(&mut self.problems, "Type")? {
@@ -82,7 +97,13 @@ impl Reader<'_> {
         let input_path = section.input_output_path(&mut self.problems, "InputPath");
         let output_path = section.input_output_path(&mut self.problems, "OutputPath");
         let assign = section.object_template(&mut self.problems, "Assign");
-        Some(State { name: name.to_owned(), input_path, output_path, assign, kind: kind? })
+        Some(State {
+            name: name.to_owned(),
+            input_path,
+            output_path,
+            assign,
+            kind: kind?,
+        })
     }
 
     /// `QueryLanguage`, on the machine or a state.
@@ -90,32 +111,49 @@ impl Reader<'_> {
         match section.text(&mut self.problems, "QueryLanguage") {
             None | Some("JSONPath") => {}
             Some("JSONata") => {
-                let remedy = "is not implemented; write the expressions as JSONPath and intrinsic functions";
+                let remedy =
+                    "is not implemented; write the expressions as JSONPath and intrinsic functions";
                 self.problems.add(section, "QueryLanguage", remedy);
             }
-            Some(_) => self.problems.add(section, "QueryLanguage", "must be JSONPath"),
+            Some(_) => self
+                .problems
+                .add(section, "QueryLanguage", "must be JSONPath"),
         }
     }
 
     fn task(&mut self, section: &Section<'_>) -> Option<Task> {
         let own = [
-            "Resource", "Parameters", "TimeoutSeconds", "TimeoutSecondsPath", "HeartbeatSeconds", "HeartbeatSecondsPath",
+            "Resource",
+            "Parameters",
+            "TimeoutSeconds",
+            "TimeoutSecondsPath",
+            "HeartbeatSeconds",
+            "HeartbeatSecondsPath",
         ];
         section.allow(&mut self.problems, &[COMMON, PATHS, NEXT, AFTER, &own]);
         let problems = &mut self.problems;
         let parameters = section.template(problems, "Parameters");
         let timeout = section.amount(problems, "TimeoutSeconds", 1, SECONDS_MAX);
         let heartbeat = section.amount(problems, "HeartbeatSeconds", 1, SECONDS_MAX);
-        if let (Some(heartbeat), Some(timeout)) = (number(section, "HeartbeatSeconds"), number(section, "TimeoutSeconds"))
-            && heartbeat >= timeout
+        if let (Some(heartbeat), Some(timeout)) = (
+            number(section, "HeartbeatSeconds"),
+            number(section, "TimeoutSeconds"),
+        ) && heartbeat >= timeout
         {
-            problems.add(section, "HeartbeatSeconds", &format!("must be less than TimeoutSeconds ({timeout})"));
+            problems.add(
+                section,
+                "HeartbeatSeconds",
+                &format!("must be less than TimeoutSeconds ({timeout})"),
+            );
         }
         let resource = section.required_text(problems, "Resource");
         if let Some(resource) = resource {
             self.resource(section, resource);
             if is_lambda_invoke(resource) {
-                let fields = parameters.as_ref().map(|parameters| parameters.fields()).unwrap_or_default();
+                let fields = parameters
+                    .as_ref()
+                    .map(|parameters| parameters.fields())
+                    .unwrap_or_default();
                 self.lambda_parameters(section, &fields);
             }
         }
@@ -126,7 +164,14 @@ impl Reader<'_> {
         } else {
             IntegrationPattern::RequestResponse
         };
-        Some(Task { resource, pattern, parameters, timeout, heartbeat, after: after? })
+        Some(Task {
+            resource,
+            pattern,
+            parameters,
+            timeout,
+            heartbeat,
+            after: after?,
+        })
     }
 
     fn resource(&mut self, section: &Section<'_>, resource: &str) {
@@ -139,12 +184,25 @@ impl Reader<'_> {
     }
 
     fn lambda_parameters(&mut self, section: &Section<'_>, given: &[&str]) {
-        const KNOWN: [&str; 6] = ["FunctionName", "Payload", "InvocationType", "ClientContext", "LogType", "Qualifier"];
+        const KNOWN: [&str; 6] = [
+            "FunctionName",
+            "Payload",
+            "InvocationType",
+            "ClientContext",
+            "LogType",
+            "Qualifier",
+        ];
         if !given.contains(&"FunctionName") {
-            self.problems.add(section, "Parameters", "must name the function in `FunctionName` or `FunctionName.$`");
+            self.problems.add(
+                section,
+                "Parameters",
+                "must name the function in `FunctionName` or `FunctionName.$`",
+            );
         }
         for name in given.iter().filter(|name| !KNOWN.contains(name)) {
-            let remedy = format!("`{name}` is not a parameter of lambda:invoke; put what the function reads into `Payload`");
+            let remedy = format!(
+                "`{name}` is not a parameter of lambda:invoke; put what the function reads into `Payload`"
+            );
             self.problems.add(section, "Parameters", &remedy);
         }
     }
@@ -155,29 +213,56 @@ impl Reader<'_> {
         let parameters = section.template(&mut self.problems, "Parameters");
         let result_path = section.result_path(&mut self.problems);
         let next = self.next(section);
-        Some(Pass { result: section.get("Result").cloned(), parameters, result_path, next: next? })
+        Some(Pass {
+            result: section.get("Result").cloned(),
+            parameters,
+            result_path,
+            next: next?,
+        })
     }
 
     fn choice(&mut self, section: &Section<'_>) -> Choice {
-        section.allow(&mut self.problems, &[COMMON, PATHS, &["Choices", "Default", "Assign"]]);
+        section.allow(
+            &mut self.problems,
+            &[COMMON, PATHS, &["Choices", "Default", "Assign"]],
+        );
         let rules = read_rules(section, &mut self.problems);
-        Choice { rules, default: section.text(&mut self.problems, "Default").map(str::to_owned) }
+        Choice {
+            rules,
+            default: section
+                .text(&mut self.problems, "Default")
+                .map(str::to_owned),
+        }
     }
 
     fn wait(&mut self, section: &Section<'_>) -> Option<Wait> {
         let own = ["Seconds", "SecondsPath", "Timestamp", "TimestampPath"];
-        section.allow(&mut self.problems, &[COMMON, PATHS, NEXT, &own, &["Assign"]]);
+        section.allow(
+            &mut self.problems,
+            &[COMMON, PATHS, NEXT, &own, &["Assign"]],
+        );
         section.at_most_one(&mut self.problems, &own);
         if !own.iter().any(|name| section.has(name)) {
-            self.problems.add(section, "", "give one of Seconds, SecondsPath, Timestamp, TimestampPath");
+            self.problems.add(
+                section,
+                "",
+                "give one of Seconds, SecondsPath, Timestamp, TimestampPath",
+            );
         }
         let problems = &mut self.problems;
         let until = if section.has("Seconds") {
-            section.integer(problems, "Seconds", 0, SECONDS_MAX).map(Duration::from_secs).map(Until::Seconds)
+            section
+                .integer(problems, "Seconds", 0, SECONDS_MAX)
+                .map(Duration::from_secs)
+                .map(Until::Seconds)
         } else if section.has("SecondsPath") {
-            section.reference(problems, "SecondsPath").map(Until::SecondsPath)
+            section
+                .reference(problems, "SecondsPath")
+                .map(Until::SecondsPath)
         } else if section.has("TimestampPath") {
-            section.reference(problems, "TimestampPath").map(Until::TimestampPath)
+            section
+                .reference(problems, "TimestampPath")
+                .map(Until::TimestampPath)
         } else {
             section.text(problems, "Timestamp").and_then(|text| {
                 let moment = timestamp::parse(text);
@@ -189,29 +274,46 @@ impl Reader<'_> {
             })
         };
         let next = self.next(section);
-        Some(Wait { until: until?, next: next? })
+        Some(Wait {
+            until: until?,
+            next: next?,
+        })
     }
 
     fn fail(&mut self, section: &Section<'_>) -> Fail {
-        section.allow(&mut self.problems, &[COMMON, &["Error", "ErrorPath", "Cause", "CausePath"]]);
-        Fail { error: self.fail_text(section, "Error"), cause: self.fail_text(section, "Cause") }
+        section.allow(
+            &mut self.problems,
+            &[COMMON, &["Error", "ErrorPath", "Cause", "CausePath"]],
+        );
+        Fail {
+            error: self.fail_text(section, "Error"),
+            cause: self.fail_text(section, "Cause"),
+        }
     }
 
     fn fail_text(&mut self, section: &Section<'_>, name: &str) -> Option<FailText> {
         let path = format!("{name}Path");
         section.at_most_one(&mut self.problems, &[name, &path]);
         if section.has(name) {
-            return section.text(&mut self.problems, name).map(|text| FailText::Literal(text.to_owned()));
+            return section
+                .text(&mut self.problems, name)
+                .map(|text| FailText::Literal(text.to_owned()));
         }
-        section.expression(&mut self.problems, &path).map(FailText::Computed)
+        section
+            .expression(&mut self.problems, &path)
+            .map(FailText::Computed)
     }
 
     fn parallel(&mut self, section: &Section<'_>) -> Option<Parallel> {
-        section.allow(&mut self.problems, &[COMMON, PATHS, NEXT, AFTER, &["Branches", "Parameters"]]);
+        section.allow(
+            &mut self.problems,
+            &[COMMON, PATHS, NEXT, AFTER, &["Branches", "Parameters"]],
+        );
         let parameters = section.template(&mut self.problems, "Parameters");
         let branches = section.sections(&mut self.problems, "Branches");
         if branches.is_empty() {
-            self.problems.add(section, "Branches", "give at least one branch");
+            self.problems
+                .add(section, "Branches", "give at least one branch");
         }
         let mut flows = Vec::new();
         for branch in &branches {
@@ -219,32 +321,64 @@ impl Reader<'_> {
             flows.extend(self.flow(branch));
         }
         let after = self.after(section);
-        Some(Parallel { branches: flows, parameters, after: after? })
+        Some(Parallel {
+            branches: flows,
+            parameters,
+            after: after?,
+        })
     }
 
     fn map(&mut self, section: &Section<'_>) -> Option<Map> {
         let own = [
-            "ItemProcessor", "Iterator", "ItemsPath", "ItemSelector", "Parameters", "MaxConcurrency", "MaxConcurrencyPath",
+            "ItemProcessor",
+            "Iterator",
+            "ItemsPath",
+            "ItemSelector",
+            "Parameters",
+            "MaxConcurrency",
+            "MaxConcurrencyPath",
         ];
         section.allow(&mut self.problems, &[COMMON, PATHS, NEXT, AFTER, &own]);
         section.at_most_one(&mut self.problems, &["ItemProcessor", "Iterator"]);
         section.at_most_one(&mut self.problems, &["ItemSelector", "Parameters"]);
-        let selector = if section.has("ItemSelector") { "ItemSelector" } else { "Parameters" };
+        let selector = if section.has("ItemSelector") {
+            "ItemSelector"
+        } else {
+            "Parameters"
+        };
         let selector = section.template(&mut self.problems, selector);
         let items = section.path(&mut self.problems, "ItemsPath");
-        let max_concurrency = section.amount(&mut self.problems, "MaxConcurrency", 0, u64::from(u32::MAX));
+        let max_concurrency =
+            section.amount(&mut self.problems, "MaxConcurrency", 0, u64::from(u32::MAX));
         let processor = self.processor(section);
         let after = self.after(section);
-        Some(Map { processor: processor?, items, selector, max_concurrency, after: after? })
+        Some(Map {
+            processor: processor?,
+            items,
+            selector,
+            max_concurrency,
+            after: after?,
+        })
     }
 
     fn processor(&mut self, section: &Section<'_>) -> Option<Flow> {
-        let name = if section.has("Iterator") { "Iterator" } else { "ItemProcessor" };
+        let name = if section.has("Iterator") {
+            "Iterator"
+        } else {
+            "ItemProcessor"
+        };
         if !section.has(name) {
-            self.problems.add(section, name, "is required: the states each item goes through");
+            self.problems.add(
+                section,
+                name,
+                "is required: the states each item goes through",
+            );
         }
         let processor = section.section(&mut self.problems, name)?;
-        processor.allow(&mut self.problems, &[&["StartAt", "States", "Comment", "ProcessorConfig"]]);
+        processor.allow(
+            &mut self.problems,
+            &[&["StartAt", "States", "Comment", "ProcessorConfig"]],
+        );
         if let Some(config) = processor.section(&mut self.problems, "ProcessorConfig") {
             match config.text(&mut self.problems, "Mode") {
                 None | Some("INLINE") => config.allow(&mut self.problems, &[&["Mode"]]),
@@ -260,18 +394,30 @@ impl Reader<'_> {
     fn next(&mut self, section: &Section<'_>) -> Option<Next> {
         let end = section.boolean(&mut self.problems, "End");
         if end == Some(false) {
-            self.problems.add(section, "End", "can only be true; remove it and give `Next`");
+            self.problems.add(
+                section,
+                "End",
+                "can only be true; remove it and give `Next`",
+            );
             return None;
         }
         match (section.text(&mut self.problems, "Next"), end) {
             (Some(_), Some(true)) => {
-                self.problems.add(section, "End", "cannot stand beside `Next`; keep one of the two");
+                self.problems.add(
+                    section,
+                    "End",
+                    "cannot stand beside `Next`; keep one of the two",
+                );
                 None
             }
             (Some(next), _) => Some(Next::State(next.to_owned())),
             (None, Some(true)) => Some(Next::End),
             (None, _) => {
-                self.problems.add(section, "Next", "is required, unless the state has `\"End\": true`");
+                self.problems.add(
+                    section,
+                    "Next",
+                    "is required, unless the state has `\"End\": true`",
+                );
                 None
             }
         }
@@ -293,27 +439,51 @@ impl Reader<'_> {
             .filter_map(|(index, catcher)| self.catcher(catcher, index + 1 == catchers.len()))
             .collect();
         let next = self.next(section);
-        Some(After { result_selector, result_path, retry, catch, next: next? })
+        Some(After {
+            result_selector,
+            result_path,
+            retry,
+            catch,
+            next: next?,
+        })
     }
 
     fn retrier(&mut self, section: &Section<'_>, last: bool) -> Option<Retrier> {
-        let own =
-            ["ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds", "JitterStrategy", "Comment"];
+        let own = [
+            "ErrorEquals",
+            "IntervalSeconds",
+            "MaxAttempts",
+            "BackoffRate",
+            "MaxDelaySeconds",
+            "JitterStrategy",
+            "Comment",
+        ];
         section.allow(&mut self.problems, &[&own]);
         let errors = self.error_names(section, last);
         let problems = &mut self.problems;
-        let interval_seconds = section.integer(problems, "IntervalSeconds", 1, SECONDS_MAX).unwrap_or(1);
-        let attempts_max = section.integer(problems, "MaxAttempts", 0, SECONDS_MAX).unwrap_or(3);
+        let interval_seconds = section
+            .integer(problems, "IntervalSeconds", 1, SECONDS_MAX)
+            .unwrap_or(1);
+        let attempts_max = section
+            .integer(problems, "MaxAttempts", 0, SECONDS_MAX)
+            .unwrap_or(3);
         let delay_seconds_max = section.integer(problems, "MaxDelaySeconds", 1, DELAY_SECONDS_MAX);
         if delay_seconds_max.is_some_and(|longest| longest <= interval_seconds) {
-            problems.add(section, "MaxDelaySeconds", &format!("must be more than IntervalSeconds ({interval_seconds})"));
+            problems.add(
+                section,
+                "MaxDelaySeconds",
+                &format!("must be more than IntervalSeconds ({interval_seconds})"),
+            );
         }
         let backoff_rate = match section.get("BackoffRate") {
             None => 2.0,
-            Some(rate) => rate.as_f64().filter(|rate| *rate >= 1.0).unwrap_or_else(|| {
-                problems.add(section, "BackoffRate", "must be a number of at least 1.0");
-                2.0
-            }),
+            Some(rate) => rate
+                .as_f64()
+                .filter(|rate| *rate >= 1.0)
+                .unwrap_or_else(|| {
+                    problems.add(section, "BackoffRate", "must be a number of at least 1.0");
+                    2.0
+                }),
         };
         let jitter = match section.text(problems, "JitterStrategy") {
             Some("FULL") => Jitter::Full,
@@ -323,29 +493,57 @@ impl Reader<'_> {
                 Jitter::None
             }
         };
-        Some(Retrier { errors: errors?, interval_seconds, attempts_max, backoff_rate, delay_seconds_max, jitter })
+        Some(Retrier {
+            errors: errors?,
+            interval_seconds,
+            attempts_max,
+            backoff_rate,
+            delay_seconds_max,
+            jitter,
+        })
     }
 
     fn catcher(&mut self, section: &Section<'_>, last: bool) -> Option<Catcher> {
-        section.allow(&mut self.problems, &[&["ErrorEquals", "Next", "ResultPath", "Assign", "Comment"]]);
+        section.allow(
+            &mut self.problems,
+            &[&["ErrorEquals", "Next", "ResultPath", "Assign", "Comment"]],
+        );
         let errors = self.error_names(section, last);
         let next = section.required_text(&mut self.problems, "Next");
         let result_path = section.result_path(&mut self.problems);
         let assign = section.object_template(&mut self.problems, "Assign");
-        Some(Catcher { errors: errors?, next: next?.to_owned(), result_path, assign })
+        Some(Catcher {
+            errors: errors?,
+            next: next?.to_owned(),
+            result_path,
+            assign,
+        })
     }
 
     fn error_names(&mut self, section: &Section<'_>, last: bool) -> Option<Vec<String>> {
         let names: Option<Vec<String>> = section
             .get("ErrorEquals")
             .and_then(Value::as_array)
-            .and_then(|names| names.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+            .and_then(|names| {
+                names
+                    .iter()
+                    .map(|name| name.as_str().map(str::to_owned))
+                    .collect()
+            });
         let Some(names) = names.filter(|names| !names.is_empty()) else {
-            self.problems.add(section, "ErrorEquals", "must be a list of at least one error name");
+            self.problems.add(
+                section,
+                "ErrorEquals",
+                "must be a list of at least one error name",
+            );
             return None;
         };
         if names.iter().any(|name| name == ALL) && (names.len() > 1 || !last) {
-            self.problems.add(section, "ErrorEquals", "`States.ALL` must stand alone, and in the last entry");
+            self.problems.add(
+                section,
+                "ErrorEquals",
+                "`States.ALL` must stand alone, and in the last entry",
+            );
         }
         Some(names)
     }

@@ -45,11 +45,19 @@ pub(crate) struct Section<'d> {
 
 impl<'d> Section<'d> {
     pub(super) fn root(fields: &'d Map<String, Value>) -> Self {
-        Self { state: None, at: String::new(), fields }
+        Self {
+            state: None,
+            at: String::new(),
+            fields,
+        }
     }
 
     pub(super) fn of_state(name: &'d str, fields: &'d Map<String, Value>) -> Self {
-        Self { state: Some(name), at: String::new(), fields }
+        Self {
+            state: Some(name),
+            at: String::new(),
+            fields,
+        }
     }
 
     fn place(&self, field: &str) -> String {
@@ -83,10 +91,18 @@ impl<'d> Section<'d> {
 
     /// Refuses having more than one of these fields.
     pub(crate) fn at_most_one(&self, problems: &mut Problems, names: &[&str]) {
-        let given: Vec<&str> = names.iter().copied().filter(|name| self.has(name)).collect();
+        let given: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| self.has(name))
+            .collect();
         if let [first, rest @ ..] = &given[..] {
             for name in rest {
-                problems.add(self, name, &format!("cannot stand beside `{first}`; keep one of the two"));
+                problems.add(
+                    self,
+                    name,
+                    &format!("cannot stand beside `{first}`; keep one of the two"),
+                );
             }
         }
     }
@@ -115,10 +131,23 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number from `least` to `most`.
-    pub(crate) fn integer(&self, problems: &mut Problems, name: &str, least: u64, most: u64) -> Option<u64> {
-        let number = self.get(name)?.as_u64().filter(|number| (least..=most).contains(number));
+    pub(crate) fn integer(
+        &self,
+        problems: &mut Problems,
+        name: &str,
+        least: u64,
+        most: u64,
+    ) -> Option<u64> {
+        let number = self
+            .get(name)?
+            .as_u64()
+            .filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            problems.add(self, name, &format!("must be a whole number from {least} to {most}"));
+            problems.add(
+                self,
+                name,
+                &format!("must be a whole number from {least} to {most}"),
+            );
         }
         number
     }
@@ -126,7 +155,9 @@ impl<'d> Section<'d> {
     /// A path to any value: of the input, the context object or a variable.
     pub(crate) fn path(&self, problems: &mut Problems, name: &str) -> Option<Expression> {
         let text = self.text(problems, name)?;
-        Expression::parse_path(text).map_err(|fault| problems.add(self, name, &invalid_path(&fault))).ok()
+        Expression::parse_path(text)
+            .map_err(|fault| problems.add(self, name, &invalid_path(&fault)))
+            .ok()
     }
 
     /// A path to exactly one value.
@@ -142,7 +173,9 @@ impl<'d> Section<'d> {
     /// A path or an intrinsic function.
     pub(crate) fn expression(&self, problems: &mut Problems, name: &str) -> Option<Expression> {
         let text = self.text(problems, name)?;
-        Expression::parse(text).map_err(|fault| problems.add(self, name, &invalid_path(&fault))).ok()
+        Expression::parse(text)
+            .map_err(|fault| problems.add(self, name, &invalid_path(&fault)))
+            .ok()
     }
 
     /// A payload template: JSON with computed fields.
@@ -181,15 +214,26 @@ impl<'d> Section<'d> {
 
     /// `ResultPath`: `$` when absent.
     pub(crate) fn result_path(&self, problems: &mut Problems) -> ResultPath {
-        const REMEDY: &str = "must be null or a reference path into the state's input, such as `$.restore`";
+        const REMEDY: &str =
+            "must be null or a reference path into the state's input, such as `$.restore`";
         let name = "ResultPath";
         if self.get(name) == Some(&Value::Null) {
             return ResultPath::Discard;
         }
-        let text = if self.has(name) { self.text(problems, name).unwrap_or("$") } else { "$" };
-        let path = text.strip_prefix('$').and_then(|rest| Path::parse(rest).ok()).filter(Path::is_definite);
+        let text = if self.has(name) {
+            self.text(problems, name).unwrap_or("$")
+        } else {
+            "$"
+        };
+        let path = text
+            .strip_prefix('$')
+            .and_then(|rest| Path::parse(rest).ok())
+            .filter(Path::is_definite);
         match path {
-            Some(path) => ResultPath::Place { path, text: text.to_owned() },
+            Some(path) => ResultPath::Place {
+                path,
+                text: text.to_owned(),
+            },
             None => {
                 problems.add(self, name, REMEDY);
                 ResultPath::Discard
@@ -198,7 +242,13 @@ impl<'d> Section<'d> {
     }
 
     /// A number given by `name` or read from `{name}Path`.
-    pub(crate) fn amount(&self, problems: &mut Problems, name: &str, least: u64, most: u64) -> Option<Amount> {
+    pub(crate) fn amount(
+        &self,
+        problems: &mut Problems,
+        name: &str,
+        least: u64,
+        most: u64,
+    ) -> Option<Amount> {
         let path = format!("{name}Path");
         self.at_most_one(problems, &[name, &path]);
         if self.has(name) {
@@ -210,7 +260,11 @@ impl<'d> Section<'d> {
     /// The object in a field.
     pub(crate) fn section(&self, problems: &mut Problems, name: &str) -> Option<Section<'d>> {
         match self.get(name)? {
-            Value::Object(fields) => Some(Section { state: self.state, at: self.place(name), fields }),
+            Value::Object(fields) => Some(Section {
+                state: self.state,
+                at: self.place(name),
+                fields,
+            }),
             _ => {
                 problems.add(self, name, "must be an object");
                 None
@@ -220,7 +274,9 @@ impl<'d> Section<'d> {
 
     /// The objects in a field that is a list of them; empty when absent.
     pub(crate) fn sections(&self, problems: &mut Problems, name: &str) -> Vec<Section<'d>> {
-        let Some(value) = self.get(name) else { return Vec::new() };
+        let Some(value) = self.get(name) else {
+            return Vec::new();
+        };
         let Some(items) = value.as_array() else {
             problems.add(self, name, "must be a list of objects");
             return Vec::new();
@@ -230,7 +286,11 @@ impl<'d> Section<'d> {
             match item.as_object() {
                 Some(fields) => {
                     let at = format!("{}[{index}]", self.place(name));
-                    sections.push(Section { state: self.state, at, fields });
+                    sections.push(Section {
+                        state: self.state,
+                        at,
+                        fields,
+                    });
                 }
                 None => problems.add(self, name, &format!("item {index} must be an object")),
             }
@@ -248,11 +308,20 @@ fn unknown_field(name: &str) -> String {
         "Arguments" | "Output" | "Items" | "Condition" => {
             "belongs to JSONata, which is not implemented; use the JSONPath fields".to_owned()
         }
-        "ItemReader" | "ResultWriter" | "ItemBatcher" | "Label" | "ToleratedFailureCount" | "ToleratedFailureCountPath"
-        | "ToleratedFailurePercentage" | "ToleratedFailurePercentagePath" => {
-            "belongs to Distributed Map, which is not implemented; use an inline Map without it".to_owned()
+        "ItemReader"
+        | "ResultWriter"
+        | "ItemBatcher"
+        | "Label"
+        | "ToleratedFailureCount"
+        | "ToleratedFailureCountPath"
+        | "ToleratedFailurePercentage"
+        | "ToleratedFailurePercentagePath" => {
+            "belongs to Distributed Map, which is not implemented; use an inline Map without it"
+                .to_owned()
         }
-        "Credentials" => "is not implemented: every task runs as the state machine's role; remove it".to_owned(),
+        "Credentials" => {
+            "is not implemented: every task runs as the state machine's role; remove it".to_owned()
+        }
         _ => "is not a field of this; remove it or correct its spelling".to_owned(),
     }
 }

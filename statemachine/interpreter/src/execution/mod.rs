@@ -1,6 +1,16 @@
 //! Executions: starting them, watching them, stopping them.
+//!
+//! [`Interpreter::start`] makes a handle and a future. The future walks the
+//! machine ([`strand`]), does its tasks ([`work`]) and its branches
+//! ([`branches`]); the handle reads what it leaves behind.
 
+mod active;
+mod branches;
+mod context;
+mod run;
+mod strand;
 pub(crate) mod variables;
+mod work;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,6 +25,7 @@ use crate::definition::{DefinitionError, StateMachine};
 use crate::history::History;
 use crate::task::TaskRunner;
 use crate::tokens::TaskTokens;
+use run::Run;
 
 /// Starts executions, and owns what they share: runner, clock, tokens and seed.
 ///
@@ -79,18 +90,19 @@ impl Interpreter {
         machine: &StateMachine,
         launch: Launch,
     ) -> (Execution, impl Future<Output = ()> + Send + 'static + use<>) {
-        let _ = (machine, &self.runner);
-        let (state, _) = watch::channel(None);
         let execution = Execution {
             inner: Arc::new(Inner {
                 launch,
                 history: History::new(),
                 started_at: self.clock.now(),
-                outcome: state,
+                outcome: watch::Sender::default(),
                 stop: watch::Sender::default(),
             }),
         };
-        (execution, async {})
+        let run = Run::new(self, machine, &execution);
+        run.announce();
+        let handle = execution.clone();
+        (execution, Box::pin(run.drive(handle)))
     }
 }
 
@@ -259,6 +271,24 @@ impl Execution {
         self.inner
             .stop
             .send_if_modified(|stop| stop.is_none() && stop.replace(reason).is_none());
+    }
+
+    /// Waits until a caller stops the execution, and answers with the reasons given.
+    async fn stopped(&self) -> (Option<String>, Option<String>) {
+        let mut stop = self.inner.stop.subscribe();
+        let reason = stop
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn end(&self, outcome: Outcome, at: OffsetDateTime) {
+        self.inner.outcome.send_replace(Some((outcome, at)));
     }
 
     /// Waits for the end.

@@ -97,42 +97,63 @@ impl Call {
         cursor.expect('(')?;
         let arguments = read_arguments(cursor)?;
         if !(fewest..=most).contains(&arguments.len()) {
-            return Err(format!("`States.{name}` does not take {} arguments", arguments.len()));
+            return Err(format!(
+                "`States.{name}` does not take {} arguments",
+                arguments.len()
+            ));
         }
-        Ok(Self { function, arguments })
+        Ok(Self {
+            function,
+            arguments,
+        })
     }
 
     /// Refuses more functions in one expression than AWS allows.
     pub(super) fn check_nesting(&self) -> Result<(), String> {
         if self.count() > NESTED_MAX {
-            return Err(format!("more than {NESTED_MAX} intrinsic functions in one expression; use several states"));
+            return Err(format!(
+                "more than {NESTED_MAX} intrinsic functions in one expression; use several states"
+            ));
         }
         Ok(())
     }
 
     fn count(&self) -> usize {
-        let nested = |argument: &Argument| if let Argument::Call(call) = argument { call.count() } else { 0 };
+        let nested = |argument: &Argument| {
+            if let Argument::Call(call) = argument {
+                call.count()
+            } else {
+                0
+            }
+        };
         1 + self.arguments.iter().map(nested).sum::<usize>()
     }
 
     /// The paths among the arguments, nested ones included.
     pub(super) fn arguments(&self) -> Box<dyn Iterator<Item = &Expression> + '_> {
-        Box::new(self.arguments.iter().flat_map(|argument| -> Box<dyn Iterator<Item = &Expression>> {
-            match argument {
-                Argument::Path(path) => Box::new(std::iter::once(path)),
-                Argument::Call(call) => call.arguments(),
-                Argument::Text(_) | Argument::Literal(_) => Box::new(std::iter::empty()),
-            }
-        }))
+        Box::new(self.arguments.iter().flat_map(
+            |argument| -> Box<dyn Iterator<Item = &Expression>> {
+                match argument {
+                    Argument::Path(path) => Box::new(std::iter::once(path)),
+                    Argument::Call(call) => call.arguments(),
+                    Argument::Text(_) | Argument::Literal(_) => Box::new(std::iter::empty()),
+                }
+            },
+        ))
     }
 
     /// The function's value. `text` is the whole expression, for the error.
     pub(super) fn evaluate(&self, scope: Scope<'_>, text: &str) -> Result<Value, String> {
-        self.value(scope).map_err(|fault| format!("The function '{text}' had the following error: {fault}"))
+        self.value(scope)
+            .map_err(|fault| format!("The function '{text}' had the following error: {fault}"))
     }
 
     fn value(&self, scope: Scope<'_>) -> Result<Value, String> {
-        let values = self.arguments.iter().map(|argument| argument.value(scope)).collect::<Result<Vec<_>, _>>()?;
+        let values = self
+            .arguments
+            .iter()
+            .map(|argument| argument.value(scope))
+            .collect::<Result<Vec<_>, _>>()?;
         let first = values.first().unwrap_or(&Value::Null);
         let second = values.get(1).unwrap_or(&Value::Null);
         let third = values.get(2);
@@ -142,10 +163,15 @@ impl Call {
             Function::JsonToString => Ok(Value::String(first.to_string())),
             Function::Array => Ok(Value::Array(values)),
             Function::ArrayPartition => partition(array_of(first)?, integer_of(second)?),
-            Function::ArrayContains => Ok(array_of(first)?.iter().any(|item| same(item, second)).into()),
-            Function::ArrayRange => {
-                range(integer_of(first)?, integer_of(second)?, integer_of(third.unwrap_or(&Value::Null))?)
-            }
+            Function::ArrayContains => Ok(array_of(first)?
+                .iter()
+                .any(|item| same(item, second))
+                .into()),
+            Function::ArrayRange => range(
+                integer_of(first)?,
+                integer_of(second)?,
+                integer_of(third.unwrap_or(&Value::Null))?,
+            ),
             Function::ArrayGetItem => get_item(array_of(first)?, integer_of(second)?),
             Function::ArrayLength => Ok(array_of(first)?.len().into()),
             Function::ArrayUnique => Ok(unique(array_of(first)?)),
@@ -174,10 +200,16 @@ impl Call {
             match c {
                 '\\' => filled.extend(cursor.next()),
                 '{' if cursor.eat('}') => {
-                    let value = arguments.next().ok_or("there are more `{}` than arguments")?;
+                    let value = arguments
+                        .next()
+                        .ok_or("there are more `{}` than arguments")?;
                     filled.push_str(&plain(value));
                 }
-                '{' | '}' => return Err(format!("`{c}` must be part of `{{}}` or escaped with a backslash")),
+                '{' | '}' => {
+                    return Err(format!(
+                        "`{c}` must be part of `{{}}` or escaped with a backslash"
+                    ));
+                }
                 c => filled.push(c),
             }
         }
@@ -228,7 +260,8 @@ fn read_argument(cursor: &mut Cursor<'_>) -> Result<Argument, String> {
         Some('$') => Expression::read(cursor).map(Argument::Path),
         Some('S') => Call::read(cursor).map(Argument::Call),
         _ => {
-            let word = cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.'));
+            let word =
+                cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.'));
             serde_json::from_str(word).map(Argument::Literal).map_err(|_| {
                 "an argument is a path, a text in single quotes, a number, true, false, null or another intrinsic function"
                     .to_owned()
@@ -246,7 +279,11 @@ fn read_text(cursor: &mut Cursor<'_>) -> Result<String, String> {
             Some('\'') => return Ok(raw),
             Some('\\') => match cursor.next() {
                 Some(c @ ('\'' | '\\' | '{' | '}')) => raw.extend(['\\', c]),
-                Some(c) => return Err(format!("`\\{c}` is not an escape: only `\\'`, `\\\\`, `\\{{` and `\\}}` are")),
+                Some(c) => {
+                    return Err(format!(
+                        "`\\{c}` is not an escape: only `\\'`, `\\\\`, `\\{{` and `\\}}` are"
+                    ));
+                }
                 None => return Err("the text ends in a backslash".to_owned()),
             },
             Some(c) => raw.push(c),
@@ -265,19 +302,25 @@ fn unescape(raw: &str) -> String {
 }
 
 fn text_of(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| format!("expected a text but found {value}"))
+    value
+        .as_str()
+        .ok_or_else(|| format!("expected a text but found {value}"))
 }
 
 fn short_text_of(value: &Value) -> Result<&str, String> {
     let text = text_of(value)?;
     if text.chars().count() > TEXT_CHARS_MAX {
-        return Err(format!("the text has more than {TEXT_CHARS_MAX} characters"));
+        return Err(format!(
+            "the text has more than {TEXT_CHARS_MAX} characters"
+        ));
     }
     Ok(text)
 }
 
 fn array_of(value: &Value) -> Result<&Vec<Value>, String> {
-    value.as_array().ok_or_else(|| format!("expected an array but found {value}"))
+    value
+        .as_array()
+        .ok_or_else(|| format!("expected an array but found {value}"))
 }
 
 /// The nearest integer, halves upward: 1.5 is 2 and -1.5 is -1, as recorded on AWS.
@@ -285,8 +328,13 @@ fn integer_of(value: &Value) -> Result<i64, String> {
     if let Some(integer) = value.as_i64() {
         return Ok(integer);
     }
-    let number = value.as_f64().ok_or_else(|| format!("expected a number but found {value}"))?;
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and the callers bound what they take")]
+    let number = value
+        .as_f64()
+        .ok_or_else(|| format!("expected a number but found {value}"))?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and the callers bound what they take"
+    )]
     Ok((number + 0.5).floor() as i64)
 }
 
@@ -295,7 +343,10 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}={}", plain(value)))
+                .collect();
             format!("{{{}}}", fields.join(", "))
         }
         Value::Array(items) => {
@@ -315,7 +366,10 @@ fn string_to_json(text: &str) -> Result<Value, String> {
 }
 
 fn partition(items: &[Value], size: i64) -> Result<Value, String> {
-    let size = usize::try_from(size).ok().filter(|size| *size > 0).ok_or("the chunk size must be positive")?;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|size| *size > 0)
+        .ok_or("the chunk size must be positive")?;
     Ok(items.chunks(size).map(<[Value]>::to_vec).collect())
 }
 
@@ -336,8 +390,16 @@ fn range(from: i64, to: i64, step: i64) -> Result<Value, String> {
 }
 
 fn get_item(items: &[Value], index: i64) -> Result<Value, String> {
-    let item = usize::try_from(index).ok().and_then(|index| items.get(index)).cloned();
-    item.ok_or_else(|| format!("the index {index} is outside the array, which has {} items", items.len()))
+    let item = usize::try_from(index)
+        .ok()
+        .and_then(|index| items.get(index))
+        .cloned();
+    item.ok_or_else(|| {
+        format!(
+            "the index {index} is outside the array, which has {} items",
+            items.len()
+        )
+    })
 }
 
 fn unique(items: &[Value]) -> Value {
@@ -351,8 +413,12 @@ fn unique(items: &[Value]) -> Value {
 }
 
 fn base64_decode(text: &str) -> Result<Value, String> {
-    let bytes = STANDARD.decode(text).map_err(|fault| format!("the text is not Base64: {fault}"))?;
-    String::from_utf8(bytes).map(Value::String).map_err(|_| "the decoded bytes are not UTF-8".to_owned())
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|fault| format!("the text is not Base64: {fault}"))?;
+    String::from_utf8(bytes)
+        .map(Value::String)
+        .map_err(|_| "the decoded bytes are not UTF-8".to_owned())
 }
 
 /// A hash in lowercase hexadecimal; what is not a text is hashed as JSON.
@@ -367,7 +433,11 @@ fn hash(data: &Value, algorithm: &str) -> Result<Value, String> {
         "SHA-256" => sha2::Sha256::digest(&data).to_vec(),
         "SHA-384" => sha2::Sha384::digest(&data).to_vec(),
         "SHA-512" => sha2::Sha512::digest(&data).to_vec(),
-        other => return Err(format!("`{other}` is not one of MD5, SHA-1, SHA-256, SHA-384, SHA-512")),
+        other => {
+            return Err(format!(
+                "`{other}` is not one of MD5, SHA-1, SHA-256, SHA-384, SHA-512"
+            ));
+        }
     };
     Ok(hex::encode(digest).into())
 }
@@ -396,11 +466,16 @@ fn random(scope: Scope<'_>, from: i64, to: i64, seed: Option<&Value>) -> Result<
 }
 
 fn add(first: i64, second: i64) -> Result<Value, String> {
-    let fits = |number: i64| i32::try_from(number).map_err(|_| format!("{number} is not a 32-bit integer"));
+    let fits = |number: i64| {
+        i32::try_from(number).map_err(|_| format!("{number} is not a 32-bit integer"))
+    };
     Ok((i64::from(fits(first)?) + i64::from(fits(second)?)).into())
 }
 
 /// Splits at any of the delimiter's characters; nothing between two of them is nothing.
 fn split(text: &str, delimiters: &str) -> Value {
-    text.split(|c| delimiters.contains(c)).filter(|part| !part.is_empty()).map(Value::from).collect()
+    text.split(|c| delimiters.contains(c))
+        .filter(|part| !part.is_empty())
+        .map(Value::from)
+        .collect()
 }

@@ -18,7 +18,7 @@ use crate::execution::variables::Variables;
 pub(crate) use cursor::Cursor;
 use intrinsics::Call;
 pub(crate) use path::{Path, same};
-pub(crate) use template::{Template, TemplateFault, explain};
+pub(crate) use template::{Template, explain};
 
 /// What an expression can see.
 #[derive(Clone, Copy)]
@@ -93,12 +93,18 @@ impl Expression {
         if !cursor.at_end() {
             return Err(format!("unexpected `{}`", cursor.rest()));
         }
-        Ok(Self { text: text.to_owned(), form })
+        Ok(Self {
+            text: text.to_owned(),
+            form,
+        })
     }
 
     /// `$`.
     pub(crate) fn whole_input() -> Self {
-        Self { text: "$".to_owned(), form: Form::Input(Path::default()) }
+        Self {
+            text: "$".to_owned(),
+            form: Form::Input(Path::default()),
+        }
     }
 
     /// Reads a path of any root; an intrinsic function is refused.
@@ -119,14 +125,20 @@ impl Expression {
 
     fn read_path(cursor: &mut Cursor<'_>) -> Result<Form, String> {
         if !cursor.eat('$') {
-            return Err("a path starts with `$`, and an intrinsic function with `States.`".to_owned());
+            return Err(
+                "a path starts with `$`, and an intrinsic function with `States.`".to_owned(),
+            );
         }
         if cursor.eat('$') {
             return Ok(Form::Context(Path::read(cursor)?));
         }
         let name = cursor.take_while(is_name_char);
         let path = Path::read(cursor)?;
-        Ok(if name.is_empty() { Form::Input(path) } else { Form::Variable(name.to_owned(), path) })
+        Ok(if name.is_empty() {
+            Form::Input(path)
+        } else {
+            Form::Variable(name.to_owned(), path)
+        })
     }
 
     /// Whether the expression is a reference path: it names one value.
@@ -140,7 +152,9 @@ impl Expression {
     /// Whether the expression reads the context object at this path.
     pub(crate) fn reads_context(&self, path: &str) -> bool {
         match &self.form {
-            Form::Call(call) => call.arguments().any(|argument| argument.reads_context(path)),
+            Form::Call(call) => call
+                .arguments()
+                .any(|argument| argument.reads_context(path)),
             Form::Context(_) => self.text.starts_with(path) || self.text == "$$",
             _ => false,
         }
@@ -159,7 +173,9 @@ impl Expression {
             Form::Context(path) => path.find(scope.context).map_err(missing),
             Form::Variable(name, path) => match scope.variables.get(name) {
                 Some(value) => path.find(value).map_err(missing),
-                None => Err(NoValue::Missing(format!("the variable `${name}` has not been assigned"))),
+                None => Err(NoValue::Missing(format!(
+                    "the variable `${name}` has not been assigned"
+                ))),
             },
             Form::Call(call) => call.evaluate(scope, &self.text).map_err(NoValue::Function),
         }

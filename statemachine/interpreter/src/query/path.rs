@@ -80,7 +80,11 @@ impl Path {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut cursor = Cursor::new(text);
         let path = Self::read(&mut cursor)?;
-        if cursor.at_end() { Ok(path) } else { Err(format!("unexpected `{}`", cursor.rest())) }
+        if cursor.at_end() {
+            Ok(path)
+        } else {
+            Err(format!("unexpected `{}`", cursor.rest()))
+        }
     }
 
     /// Reads as many segments as there are and leaves the cursor after them.
@@ -129,7 +133,9 @@ impl Path {
         if self.is_definite() {
             return self.find_one(root).cloned();
         }
-        Ok(Value::Array(self.select(root, root).into_iter().cloned().collect()))
+        Ok(Value::Array(
+            self.select(root, root).into_iter().cloned().collect(),
+        ))
     }
 
     fn find_one<'v>(&self, root: &'v Value) -> Result<&'v Value, Missing> {
@@ -141,9 +147,12 @@ impl Path {
                     let name = &names[0];
                     (value.get(name), format!("['{name}']"))
                 }
-                Segment::Indices(indices) => {
-                    (value.as_array().and_then(|items| item_at(items, indices[0])), format!("[{}]", indices[0]))
-                }
+                Segment::Indices(indices) => (
+                    value
+                        .as_array()
+                        .and_then(|items| item_at(items, indices[0])),
+                    format!("[{}]", indices[0]),
+                ),
                 _ => (None, String::new()),
             };
             walked.push_str(&step);
@@ -163,7 +172,10 @@ impl Path {
     fn select<'v>(&self, start: &'v Value, root: &'v Value) -> Vec<&'v Value> {
         let mut found = vec![start];
         for segment in &self.segments {
-            found = found.into_iter().flat_map(|value| segment.select(value, root)).collect();
+            found = found
+                .into_iter()
+                .flat_map(|value| segment.select(value, root))
+                .collect();
         }
         found
     }
@@ -180,12 +192,19 @@ impl Path {
                         return false;
                     }
                     let empty = || Value::Object(serde_json::Map::new());
-                    let Some(fields) = place.as_object_mut() else { return false };
+                    let Some(fields) = place.as_object_mut() else {
+                        return false;
+                    };
                     place = fields.entry(names[0].clone()).or_insert_with(empty);
                 }
                 Segment::Indices(indices) => {
-                    let Some(items) = place.as_array_mut() else { return false };
-                    let Some(item) = usize::try_from(indices[0]).ok().and_then(|index| items.get_mut(index)) else {
+                    let Some(items) = place.as_array_mut() else {
+                        return false;
+                    };
+                    let Some(item) = usize::try_from(indices[0])
+                        .ok()
+                        .and_then(|index| items.get_mut(index))
+                    else {
                         return false;
                     };
                     place = item;
@@ -204,11 +223,17 @@ impl Segment {
             Self::Names(names) => names.iter().filter_map(|name| value.get(name)).collect(),
             Self::Indices(indices) => {
                 let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-                indices.iter().filter_map(|index| item_at(items, *index)).collect()
+                indices
+                    .iter()
+                    .filter_map(|index| item_at(items, *index))
+                    .collect()
             }
-            Self::Slice(from, to, step) => {
-                slice(value.as_array().map(Vec::as_slice).unwrap_or_default(), *from, *to, *step)
-            }
+            Self::Slice(from, to, step) => slice(
+                value.as_array().map(Vec::as_slice).unwrap_or_default(),
+                *from,
+                *to,
+                *step,
+            ),
             Self::Wildcard => children(value),
             Self::Descend => {
                 let mut found = vec![value];
@@ -218,8 +243,15 @@ impl Segment {
                 found
             }
             Self::Filter(condition) => {
-                let candidates = if value.is_object() { vec![value] } else { children(value) };
-                candidates.into_iter().filter(|item| condition.holds(item, root)).collect()
+                let candidates = if value.is_object() {
+                    vec![value]
+                } else {
+                    children(value)
+                };
+                candidates
+                    .into_iter()
+                    .filter(|item| condition.holds(item, root))
+                    .collect()
             }
         }
     }
@@ -235,7 +267,11 @@ fn children(value: &Value) -> Vec<&Value> {
 
 /// The item at an index; a negative one counts from the end.
 fn item_at(items: &[Value], index: i64) -> Option<&Value> {
-    let index = if index < 0 { i64::try_from(items.len()).ok()? + index } else { index };
+    let index = if index < 0 {
+        i64::try_from(items.len()).ok()? + index
+    } else {
+        index
+    };
     items.get(usize::try_from(index).ok()?)
 }
 
@@ -243,11 +279,23 @@ fn slice(items: &[Value], from: Option<i64>, to: Option<i64>, step: Option<i64>)
     let length = items.len();
     let bound = |index: i64| {
         let offset = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
-        if index < 0 { length.saturating_sub(offset) } else { offset.min(length) }
+        if index < 0 {
+            length.saturating_sub(offset)
+        } else {
+            offset.min(length)
+        }
     };
     let (from, to) = (from.map_or(0, bound), to.map_or(length, bound));
-    let step = step.and_then(|step| usize::try_from(step).ok()).filter(|step| *step > 0).unwrap_or(1);
-    items.get(from..to).unwrap_or_default().iter().step_by(step).collect()
+    let step = step
+        .and_then(|step| usize::try_from(step).ok())
+        .filter(|step| *step > 0)
+        .unwrap_or(1);
+    items
+        .get(from..to)
+        .unwrap_or_default()
+        .iter()
+        .step_by(step)
+        .collect()
 }
 
 impl Condition {
@@ -287,8 +335,12 @@ impl Comparison {
             Self::LessOrEqual => ordered(Ordering::is_le),
             Self::Greater => ordered(Ordering::is_gt),
             Self::GreaterOrEqual => ordered(Ordering::is_ge),
-            Self::In => right.as_array().is_some_and(|items| items.iter().any(|item| same(left, item))),
-            Self::NotIn => right.as_array().is_some_and(|items| !items.iter().any(|item| same(left, item))),
+            Self::In => right
+                .as_array()
+                .is_some_and(|items| items.iter().any(|item| same(left, item))),
+            Self::NotIn => right
+                .as_array()
+                .is_some_and(|items| !items.iter().any(|item| same(left, item))),
         }
     }
 }
@@ -313,13 +365,38 @@ fn read_dotted(cursor: &mut Cursor<'_>) -> Result<Segment, String> {
     if cursor.eat('*') {
         return Ok(Segment::Wildcard);
     }
-    let name = cursor.take_while(|c| !matches!(c, '.' | '[' | ']' | ' ' | ',' | '(' | ')' | '\'' | '"' | '?' | '@' | '*' | ':' | '='
-        | '!' | '<' | '>' | '&' | '|' | '\n' | '\t'));
+    let name = cursor.take_while(|c| {
+        !matches!(
+            c,
+            '.' | '['
+                | ']'
+                | ' '
+                | ','
+                | '('
+                | ')'
+                | '\''
+                | '"'
+                | '?'
+                | '@'
+                | '*'
+                | ':'
+                | '='
+                | '!'
+                | '<'
+                | '>'
+                | '&'
+                | '|'
+                | '\n'
+                | '\t'
+        )
+    });
     if name.is_empty() {
         return Err("a name or `*` must follow a dot".to_owned());
     }
     if cursor.peek() == Some('(') {
-        return Err(format!("the path function `{name}()` is not implemented; compute it in a task or with an intrinsic function"));
+        return Err(format!(
+            "the path function `{name}()` is not implemented; compute it in a task or with an intrinsic function"
+        ));
     }
     Ok(Segment::Names(vec![name.to_owned()]))
 }
@@ -343,7 +420,11 @@ fn read_bracketed(cursor: &mut Cursor<'_>) -> Result<Segment, String> {
         }
         Some('\'' | '"') => Segment::Names(read_names(cursor)?),
         Some('-' | ':' | '0'..='9') => read_numbers(cursor)?,
-        _ => return Err("expected a quoted name, an index, a slice, `*` or `?(…)` in brackets".to_owned()),
+        _ => {
+            return Err(
+                "expected a quoted name, an index, a slice, `*` or `?(…)` in brackets".to_owned(),
+            );
+        }
     };
     cursor.skip_blanks();
     cursor.expect(']')?;
@@ -364,7 +445,10 @@ fn read_names(cursor: &mut Cursor<'_>) -> Result<Vec<String>, String> {
 
 /// A name or string in quotes; a backslash takes the next character as it is.
 fn read_quoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
-    let quote = cursor.next().filter(|c| matches!(c, '\'' | '"')).ok_or("expected a quote")?;
+    let quote = cursor
+        .next()
+        .filter(|c| matches!(c, '\'' | '"'))
+        .ok_or("expected a quote")?;
     let mut text = String::new();
     loop {
         match cursor.next() {
@@ -387,7 +471,11 @@ fn read_numbers(cursor: &mut Cursor<'_>) -> Result<Segment, String> {
         Some(':') => {
             cursor.next();
             let to = read_integer(cursor)?;
-            let step = if cursor.eat(':') { read_integer(cursor)? } else { None };
+            let step = if cursor.eat(':') {
+                read_integer(cursor)?
+            } else {
+                None
+            };
             Ok(Segment::Slice(first, to, step))
         }
         _ => {
@@ -407,7 +495,10 @@ fn read_integer(cursor: &mut Cursor<'_>) -> Result<Option<i64>, String> {
     if digits.is_empty() {
         return Ok(None);
     }
-    digits.parse().map(Some).map_err(|_| format!("`{digits}` is not an index"))
+    digits
+        .parse()
+        .map(Some)
+        .map_err(|_| format!("`{digits}` is not an index"))
 }
 
 fn read_any(cursor: &mut Cursor<'_>) -> Result<Condition, String> {
@@ -415,7 +506,11 @@ fn read_any(cursor: &mut Cursor<'_>) -> Result<Condition, String> {
     while cursor.eat_text("||") {
         any.push(read_all(cursor)?);
     }
-    Ok(if any.len() == 1 { any.remove(0) } else { Condition::Or(any) })
+    Ok(if any.len() == 1 {
+        any.remove(0)
+    } else {
+        Condition::Or(any)
+    })
 }
 
 fn read_all(cursor: &mut Cursor<'_>) -> Result<Condition, String> {
@@ -423,7 +518,11 @@ fn read_all(cursor: &mut Cursor<'_>) -> Result<Condition, String> {
     while cursor.eat_text("&&") {
         all.push(read_condition(cursor)?);
     }
-    Ok(if all.len() == 1 { all.remove(0) } else { Condition::And(all) })
+    Ok(if all.len() == 1 {
+        all.remove(0)
+    } else {
+        Condition::And(all)
+    })
 }
 
 fn read_condition(cursor: &mut Cursor<'_>) -> Result<Condition, String> {
@@ -440,7 +539,9 @@ fn read_condition(cursor: &mut Cursor<'_>) -> Result<Condition, String> {
     }
     let left = read_operand(cursor)?;
     cursor.skip_blanks();
-    let Some(comparison) = read_comparison(cursor) else { return Ok(Condition::Exists(left)) };
+    let Some(comparison) = read_comparison(cursor) else {
+        return Ok(Condition::Exists(left));
+    };
     cursor.skip_blanks();
     let right = read_operand(cursor)?;
     cursor.skip_blanks();
@@ -458,7 +559,10 @@ fn read_comparison(cursor: &mut Cursor<'_>) -> Option<Comparison> {
         ("in ", Comparison::In),
         ("nin ", Comparison::NotIn),
     ];
-    COMPARISONS.into_iter().find(|(text, _)| cursor.eat_text(text)).map(|(_, comparison)| comparison)
+    COMPARISONS
+        .into_iter()
+        .find(|(text, _)| cursor.eat_text(text))
+        .map(|(_, comparison)| comparison)
 }
 
 fn read_operand(cursor: &mut Cursor<'_>) -> Result<Operand, String> {
@@ -477,13 +581,17 @@ fn read_operand(cursor: &mut Cursor<'_>) -> Result<Operand, String> {
             let inner = cursor.take_while(|c| c != ']');
             cursor.expect(']')?;
             let list = format!("[{}]", inner.replace('\'', "\""));
-            let items = serde_json::from_str(&list).map_err(|_| format!("`{list}` is not a list of literals"))?;
+            let items = serde_json::from_str(&list)
+                .map_err(|_| format!("`{list}` is not a list of literals"))?;
             Ok(Operand::Literal(items))
         }
         _ => {
-            let word = cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.'));
-            let literal = serde_json::from_str(word)
-                .map_err(|_| "expected `@…`, `$…`, a quoted text, a number, true, false or null in a filter".to_owned())?;
+            let word =
+                cursor.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.'));
+            let literal = serde_json::from_str(word).map_err(|_| {
+                "expected `@…`, `$…`, a quoted text, a number, true, false or null in a filter"
+                    .to_owned()
+            })?;
             Ok(Operand::Literal(literal))
         }
     }

@@ -10,7 +10,10 @@ pub(crate) enum Template {
     /// Says the same every time.
     Literal(Value),
     /// Computed from an expression; `field` is its name as written, such as `id.$`.
-    Computed { field: String, expression: Expression },
+    Computed {
+        field: String,
+        expression: Expression,
+    },
     /// An object with something computed in it.
     Object(Vec<(String, Template)>),
     /// A list with something computed in it.
@@ -29,7 +32,10 @@ impl Template {
     pub(crate) fn parse(value: &Value, at: &str, faults: &mut Vec<TemplateFault>) -> Self {
         let template = match value {
             Value::Object(fields) => Self::Object(
-                fields.iter().filter_map(|(name, value)| Self::parse_field(name, value, at, faults)).collect(),
+                fields
+                    .iter()
+                    .filter_map(|(name, value)| Self::parse_field(name, value, at, faults))
+                    .collect(),
             ),
             Value::Array(items) => Self::Array(
                 items
@@ -40,7 +46,11 @@ impl Template {
             ),
             scalar => Self::Literal(scalar.clone()),
         };
-        if template.is_literal() { Self::Literal(value.clone()) } else { template }
+        if template.is_literal() {
+            Self::Literal(value.clone())
+        } else {
+            template
+        }
     }
 
     fn parse_field(
@@ -55,14 +65,28 @@ impl Template {
         };
         let parsed = value
             .as_str()
-            .ok_or_else(|| "a field whose name ends in `.$` must be a text: a path or an intrinsic function".to_owned())
+            .ok_or_else(|| {
+                "a field whose name ends in `.$` must be a text: a path or an intrinsic function"
+                    .to_owned()
+            })
             .and_then(|text| {
-                Expression::parse(text).map_err(|fault| format!("not a valid path or intrinsic function: {fault}"))
+                Expression::parse(text)
+                    .map_err(|fault| format!("not a valid path or intrinsic function: {fault}"))
             });
         match parsed {
-            Ok(expression) => Some((plain.to_owned(), Self::Computed { field: name.to_owned(), expression })),
+            Ok(expression) => Some((
+                plain.to_owned(),
+                Self::Computed {
+                    field: name.to_owned(),
+                    expression,
+                },
+            )),
             Err(fault) => {
-                faults.push(TemplateFault { field, value: value.clone(), fault });
+                faults.push(TemplateFault {
+                    field,
+                    value: value.clone(),
+                    fault,
+                });
                 None
             }
         }
@@ -91,7 +115,9 @@ impl Template {
         match self {
             Self::Literal(_) => false,
             Self::Computed { expression, .. } => expression.reads_context(path),
-            Self::Object(fields) => fields.iter().any(|(_, template)| template.reads_context(path)),
+            Self::Object(fields) => fields
+                .iter()
+                .any(|(_, template)| template.reads_context(path)),
             Self::Array(items) => items.iter().any(|item| item.reads_context(path)),
         }
     }
@@ -100,16 +126,23 @@ impl Template {
     pub(crate) fn fill(&self, scope: Scope<'_>) -> Result<Value, String> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
-            Self::Computed { field, expression } => {
-                expression.evaluate(scope).map_err(|fault| explain(fault, &expression.text, field, scope.input))
-            }
+            Self::Computed { field, expression } => expression
+                .evaluate(scope)
+                .map_err(|fault| explain(fault, &expression.text, field, scope.input)),
             Self::Object(fields) => {
-                let fill = |(name, template): &(String, Self)| Ok((name.clone(), template.fill(scope)?));
-                fields.iter().map(fill).collect::<Result<serde_json::Map<_, _>, String>>().map(Value::Object)
+                let fill =
+                    |(name, template): &(String, Self)| Ok((name.clone(), template.fill(scope)?));
+                fields
+                    .iter()
+                    .map(fill)
+                    .collect::<Result<serde_json::Map<_, _>, String>>()
+                    .map(Value::Object)
             }
-            Self::Array(items) => {
-                items.iter().map(|item| item.fill(scope)).collect::<Result<Vec<_>, _>>().map(Value::Array)
-            }
+            Self::Array(items) => items
+                .iter()
+                .map(|item| item.fill(scope))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Value::Array),
         }
     }
 }
@@ -118,7 +151,9 @@ impl Template {
 pub(crate) fn explain(fault: NoValue, text: &str, field: &str, input: &Value) -> String {
     match fault {
         NoValue::Missing(_) => {
-            format!("The JSONPath '{text}' specified for the field '{field}' could not be found in the input '{input}'")
+            format!(
+                "The JSONPath '{text}' specified for the field '{field}' could not be found in the input '{input}'"
+            )
         }
         NoValue::Function(sentence) => sentence,
     }

@@ -1,0 +1,157 @@
+//! One execution from its first event to its last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::strand::Strand;
+use super::{Execution, Interpreter, Launch, Outcome};
+use crate::chance::Chance;
+use crate::clock::Clock;
+use crate::definition::StateMachine;
+use crate::history::{EVENTS_MAX, EventDetails, EventType, History};
+use crate::retry::Failure;
+use crate::task::TaskRunner;
+use crate::tokens::TaskTokens;
+
+/// What the whole execution shares.
+pub(super) struct Run {
+    pub(super) machine: StateMachine,
+    pub(super) runner: Arc<dyn TaskRunner>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tokens: TaskTokens,
+    pub(super) chance: Chance,
+    pub(super) history: History,
+    pub(super) launch: Launch,
+    pub(super) started_at: OffsetDateTime,
+}
+
+/// What ended the walk through the machine.
+enum Ended {
+    ByItself(Result<Value, Failure>),
+    Stopped(Option<String>, Option<String>),
+    TimedOut,
+    HistoryFull,
+}
+
+impl Run {
+    pub(super) fn new(
+        interpreter: &Interpreter,
+        machine: &StateMachine,
+        execution: &Execution,
+    ) -> Self {
+        let launch = execution.launch().clone();
+        Self {
+            machine: machine.clone(),
+            runner: Arc::clone(&interpreter.runner),
+            clock: Arc::clone(&interpreter.clock),
+            tokens: interpreter.tokens.clone(),
+            chance: Chance::new(interpreter.seed, &launch.execution_arn),
+            history: execution.history().clone(),
+            started_at: execution.started_at(),
+            launch,
+        }
+    }
+
+    /// The region tasks run in.
+    pub(super) fn region(&self) -> &str {
+        self.launch
+            .state_machine_arn
+            .split(':')
+            .nth(3)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn announce(&self) {
+        let details = EventDetails::ExecutionStarted {
+            input: self.launch.input.to_string(),
+            role_arn: self.launch.role_arn.clone(),
+        };
+        self.history
+            .add(self.started_at, 0, EventType::ExecutionStarted, details);
+    }
+
+    /// Walks through the machine and tells `execution` how it ended.
+    pub(super) async fn drive(self, execution: Execution) {
+        let mut strand = Strand::root(&self);
+        let ended = self.walk(&mut strand, &execution).await;
+        let last = strand.last_event();
+        let now = self.clock.now();
+        let (outcome, previous, event_type, details) = match ended {
+            _ if self.history.is_full() => Self::failed(last, history_full()),
+            Ended::HistoryFull => Self::failed(last, history_full()),
+            Ended::ByItself(Err(failure)) => Self::failed(last, failure),
+            Ended::ByItself(Ok(output)) => {
+                let details = EventDetails::Output {
+                    output: output.to_string(),
+                };
+                (
+                    Outcome::Succeeded { output },
+                    last,
+                    EventType::ExecutionSucceeded,
+                    details,
+                )
+            }
+            // Recorded on AWS: the event that cuts an execution short follows event 0.
+            Ended::Stopped(error, cause) => {
+                let details = EventDetails::Failure {
+                    error: error.clone(),
+                    cause: cause.clone(),
+                };
+                (
+                    Outcome::Aborted { error, cause },
+                    0,
+                    EventType::ExecutionAborted,
+                    details,
+                )
+            }
+            Ended::TimedOut => {
+                let details = EventDetails::Failure {
+                    error: None,
+                    cause: None,
+                };
+                (Outcome::TimedOut, 0, EventType::ExecutionTimedOut, details)
+            }
+        };
+        self.history.finish(now, previous, event_type, details);
+        execution.end(outcome, now);
+    }
+
+    async fn walk<'r>(&'r self, strand: &mut Strand<'r>, execution: &Execution) -> Ended {
+        let deadline = async {
+            match self.machine.timeout_seconds() {
+                Some(seconds) => self.clock.sleep(Duration::from_secs(seconds)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            (error, cause) = execution.stopped() => Ended::Stopped(error, cause),
+            () = self.history.full() => Ended::HistoryFull,
+            () = deadline => Ended::TimedOut,
+            result = strand.run_flow(self.machine.flow(), self.launch.input.clone()) => Ended::ByItself(result),
+        }
+    }
+
+    fn failed(last: u64, failure: Failure) -> (Outcome, u64, EventType, EventDetails) {
+        let Failure { error, cause, .. } = failure;
+        let details = EventDetails::Failure {
+            error: error.clone(),
+            cause: cause.clone(),
+        };
+        (
+            Outcome::Failed { error, cause },
+            last,
+            EventType::ExecutionFailed,
+            details,
+        )
+    }
+}
+
+fn history_full() -> Failure {
+    Failure::runtime(format!(
+        "The execution reached the maximum number of history events ({EVENTS_MAX})."
+    ))
+}
