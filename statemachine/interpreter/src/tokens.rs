@@ -59,8 +59,7 @@ impl CallbackError {
 /// What a callback tells the waiting task.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    Success(Value),
-    Failure(TaskFailure),
+    Answer(Result<Value, TaskFailure>),
     Heartbeat,
 }
 
@@ -95,7 +94,7 @@ impl TaskTokens {
         }
         let output = serde_json::from_str(output)
             .map_err(|error| CallbackError::InvalidOutput(error.to_string()))?;
-        self.end(token, Signal::Success(output))
+        self.end(token, Signal::Answer(Ok(output)))
     }
 
     /// `SendTaskFailure`: fails the task. Both parts are optional, as in the API.
@@ -112,7 +111,7 @@ impl TaskTokens {
             error: error.map(str::to_owned),
             cause: cause.map(str::to_owned),
         };
-        self.end(token, Signal::Failure(failure))
+        self.end(token, Signal::Answer(Err(failure)))
     }
 
     /// `SendTaskHeartbeat`: starts the task's heartbeat interval anew.
@@ -194,14 +193,14 @@ impl Listener {
         }
     }
 
-    /// The answer that is already there, if any; heartbeats before it are dropped.
-    pub(crate) fn answer_now(&mut self) -> Option<Signal> {
-        while let Ok(signal) = self.signals.try_recv() {
-            if !matches!(signal, Signal::Heartbeat) {
-                return Some(signal);
-            }
-        }
-        None
+    /// The answer that is already there, if any.
+    ///
+    /// Asked when the work has ended: a heartbeat from before then no longer matters.
+    pub(crate) fn answer_now(&mut self) -> Option<Result<Value, TaskFailure>> {
+        std::iter::from_fn(|| self.signals.try_recv().ok()).find_map(|signal| match signal {
+            Signal::Answer(answer) => Some(answer),
+            Signal::Heartbeat => None,
+        })
     }
 }
 

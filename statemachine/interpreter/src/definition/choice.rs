@@ -295,8 +295,13 @@ fn read_composite(
 }
 
 fn read_test(section: &Section<'_>, operator: &str, problems: &mut Problems) -> Option<Test> {
-    if let Some(test) = read_is(section, operator, problems) {
-        return test;
+    if operator == "IsPresent" {
+        return section.boolean(problems, operator).map(Test::IsPresent);
+    }
+    if let Some(kind) = is_type(operator) {
+        return section
+            .boolean(problems, operator)
+            .map(|wanted| Test::Is(kind, wanted));
     }
     if operator == "StringMatches" {
         let pattern = section.text(problems, operator)?;
@@ -328,22 +333,15 @@ fn read_test(section: &Section<'_>, operator: &str, problems: &mut Problems) -> 
     Some(Test::Compare(compared, relation, operand))
 }
 
-/// `Some` when the operator is one of `Is…`, with the test if its value is sound.
-fn read_is(section: &Section<'_>, operator: &str, problems: &mut Problems) -> Option<Option<Test>> {
-    let kind = match operator {
-        "IsPresent" => return Some(section.boolean(problems, operator).map(Test::IsPresent)),
-        "IsNull" => Type::Null,
-        "IsBoolean" => Type::Boolean,
-        "IsNumeric" => Type::Numeric,
-        "IsString" => Type::String,
-        "IsTimestamp" => Type::Timestamp,
-        _ => return None,
-    };
-    Some(
-        section
-            .boolean(problems, operator)
-            .map(|wanted| Test::Is(kind, wanted)),
-    )
+fn is_type(operator: &str) -> Option<Type> {
+    match operator {
+        "IsNull" => Some(Type::Null),
+        "IsBoolean" => Some(Type::Boolean),
+        "IsNumeric" => Some(Type::Numeric),
+        "IsString" => Some(Type::String),
+        "IsTimestamp" => Some(Type::Timestamp),
+        _ => None,
+    }
 }
 
 fn comparison(operator: &str) -> Option<(Compared, Relation)> {

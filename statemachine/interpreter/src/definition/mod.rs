@@ -142,7 +142,7 @@ impl StateMachine {
     pub fn state_names(&self) -> Vec<&str> {
         let mut names = Vec::new();
         checks::for_each_state(&self.inner.flow, &mut |state| {
-            names.push(state.name.as_str())
+            names.push(state.name.as_str());
         });
         names
     }

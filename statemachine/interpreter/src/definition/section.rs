@@ -229,15 +229,13 @@ impl<'d> Section<'d> {
             .strip_prefix('$')
             .and_then(|rest| Path::parse(rest).ok())
             .filter(Path::is_definite);
-        match path {
-            Some(path) => ResultPath::Place {
-                path,
-                text: text.to_owned(),
-            },
-            None => {
-                problems.add(self, name, REMEDY);
-                ResultPath::Discard
-            }
+        let Some(path) = path else {
+            problems.add(self, name, REMEDY);
+            return ResultPath::Discard;
+        };
+        ResultPath::Place {
+            path,
+            text: text.to_owned(),
         }
     }
 
@@ -259,17 +257,15 @@ impl<'d> Section<'d> {
 
     /// The object in a field.
     pub(crate) fn section(&self, problems: &mut Problems, name: &str) -> Option<Section<'d>> {
-        match self.get(name)? {
-            Value::Object(fields) => Some(Section {
-                state: self.state,
-                at: self.place(name),
-                fields,
-            }),
-            _ => {
-                problems.add(self, name, "must be an object");
-                None
-            }
+        let fields = self.get(name)?.as_object();
+        if fields.is_none() {
+            problems.add(self, name, "must be an object");
         }
+        Some(Section {
+            state: self.state,
+            at: self.place(name),
+            fields: fields?,
+        })
     }
 
     /// The objects in a field that is a list of them; empty when absent.

@@ -83,7 +83,9 @@ impl<'r> Strand<'r> {
                 Err(failure) => {
                     drop(running);
                     if !failure.is_terminal() {
-                        actives.iter().for_each(|active| self.note_aborted(active));
+                        for active in &actives {
+                            self.note_aborted(active);
+                        }
                     }
                     self.active.leave_branches();
                     return Err(failure);
@@ -237,12 +239,11 @@ impl<'b> Iterations<'b> {
         };
         let mut branch = strand.branch();
         branch.map_item = Some(json!({ "Index": index, "Value": item }));
-        let input = match &self.map.selector {
-            None => item,
-            Some(_) => {
-                let context = branch.context(self.visit, None);
-                branch.fill(self.map.selector.as_ref(), self.visit, self.input, &context)?
-            }
+        let input = if self.map.selector.is_some() {
+            let context = branch.context(self.visit, None);
+            branch.fill(self.map.selector.as_ref(), self.visit, self.input, &context)?
+        } else {
+            item
         };
         branch.record(EventType::MapIterationStarted, iteration(self.visit, index));
         self.started.push((index, Arc::clone(&branch.active)));

@@ -43,7 +43,7 @@ impl Strand<'_> {
             visit.retry_count += 1;
             self.run.history.count_transition();
         };
-        match self.settle(&visit, after, result) {
+        match self.settle(&visit, after, &result) {
             Err(failure) if !failure.is_terminal() => self.catch(&visit, after, failure),
             settled => settled,
         }
@@ -73,13 +73,13 @@ impl Strand<'_> {
         &mut self,
         visit: &Visit<'d>,
         after: &'d After,
-        result: Value,
+        result: &Value,
     ) -> Result<(Option<&'d str>, Value), Failure> {
         let context = self.context(visit, None);
-        let selected = self.fill(after.result_selector.as_ref(), visit, &result, &context)?;
+        let selected = self.fill(after.result_selector.as_ref(), visit, result, &context)?;
         let combined = combine(&after.result_path, &visit.raw, selected)?;
         let output = self.output(visit, &combined, &context)?;
-        let assigned = self.assign(visit.state.assign.as_ref(), visit, &result, &context)?;
+        let assigned = self.assign(visit.state.assign.as_ref(), visit, result, &context)?;
         self.exit(visit, &output, &assigned)?;
         Ok((follow_next(&after.next), output))
     }
@@ -211,15 +211,16 @@ impl Strand<'_> {
             tokio::select! {
                 biased;
                 signal = signal(&mut listener) => match signal {
-                    Signal::Success(output) => return Ok(output),
-                    Signal::Failure(failure) => return Err(ordinary(failure)),
+                    Signal::Answer(answer) => return answer.map_err(ordinary),
                     Signal::Heartbeat => silent = self.limit(heartbeat),
                 },
                 answer = &mut work, if !submitted => {
                     let answer = answer.unwrap_or_else(|_| Err(report.vanished()));
                     let output = answer.map(|output| report.wrap(output, qualifier.as_deref(), self)).map_err(ordinary);
-                    match (output, &listener) {
-                        (Ok(output), Some(_)) => {
+                    match (output, listener.as_mut().map(Listener::answer_now)) {
+                        // A callback out of the invocation counts, however the invocation ended.
+                        (_, Some(Some(answer))) => return answer.map_err(ordinary),
+                        (Ok(output), Some(None)) => {
                             self.record(EventType::TaskSubmitted, report.output_details(&output));
                             submitted = true;
                         }

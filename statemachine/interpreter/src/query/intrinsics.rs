@@ -129,19 +129,6 @@ impl Call {
         1 + self.arguments.iter().map(nested).sum::<usize>()
     }
 
-    /// The paths among the arguments, nested ones included.
-    pub(super) fn arguments(&self) -> Box<dyn Iterator<Item = &Expression> + '_> {
-        Box::new(self.arguments.iter().flat_map(
-            |argument| -> Box<dyn Iterator<Item = &Expression>> {
-                match argument {
-                    Argument::Path(path) => Box::new(std::iter::once(path)),
-                    Argument::Call(call) => call.arguments(),
-                    Argument::Text(_) | Argument::Literal(_) => Box::new(std::iter::empty()),
-                }
-            },
-        ))
-    }
-
     /// The function's value. `text` is the whole expression, for the error.
     pub(super) fn evaluate(&self, scope: Scope<'_>, text: &str) -> Result<Value, String> {
         self.value(scope)

@@ -33,13 +33,6 @@ pub(crate) struct Scope<'s> {
     pub(crate) chance: &'s Chance,
 }
 
-impl<'s> Scope<'s> {
-    /// The same scope with another `$`.
-    pub(crate) fn with_input(self, input: &'s Value) -> Self {
-        Self { input, ..self }
-    }
-}
-
 /// Something that has a value at run time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Expression {
@@ -147,22 +140,6 @@ impl Expression {
             Form::Input(path) | Form::Context(path) | Form::Variable(_, path) => path.is_definite(),
             Form::Call(_) => false,
         }
-    }
-
-    /// Whether the expression reads the context object at this path.
-    pub(crate) fn reads_context(&self, path: &str) -> bool {
-        match &self.form {
-            Form::Call(call) => call
-                .arguments()
-                .any(|argument| argument.reads_context(path)),
-            Form::Context(_) => self.text.starts_with(path) || self.text == "$$",
-            _ => false,
-        }
-    }
-
-    /// Whether the path is the whole input.
-    pub(crate) fn is_whole_input(&self) -> bool {
-        matches!(&self.form, Form::Input(path) if path.is_root())
     }
 
     /// The value, or why there is none.

@@ -467,26 +467,21 @@ fn read_quoted(cursor: &mut Cursor<'_>) -> Result<String, String> {
 fn read_numbers(cursor: &mut Cursor<'_>) -> Result<Segment, String> {
     let first = read_integer(cursor)?;
     cursor.skip_blanks();
-    match cursor.peek() {
-        Some(':') => {
-            cursor.next();
-            let to = read_integer(cursor)?;
-            let step = if cursor.eat(':') {
-                read_integer(cursor)?
-            } else {
-                None
-            };
-            Ok(Segment::Slice(first, to, step))
-        }
-        _ => {
-            let mut indices = vec![first.ok_or("expected an index")?];
-            while cursor.eat(',') {
-                indices.push(read_integer(cursor)?.ok_or("expected an index after the comma")?);
-                cursor.skip_blanks();
-            }
-            Ok(Segment::Indices(indices))
-        }
+    if cursor.eat(':') {
+        let to = read_integer(cursor)?;
+        let step = if cursor.eat(':') {
+            read_integer(cursor)?
+        } else {
+            None
+        };
+        return Ok(Segment::Slice(first, to, step));
     }
+    let mut indices = vec![first.ok_or("expected an index")?];
+    while cursor.eat(',') {
+        indices.push(read_integer(cursor)?.ok_or("expected an index after the comma")?);
+        cursor.skip_blanks();
+    }
+    Ok(Segment::Indices(indices))
 }
 
 fn read_integer(cursor: &mut Cursor<'_>) -> Result<Option<i64>, String> {

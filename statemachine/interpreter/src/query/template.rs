@@ -110,18 +110,6 @@ impl Template {
         }
     }
 
-    /// Whether anything in it reads the context object at this path.
-    pub(crate) fn reads_context(&self, path: &str) -> bool {
-        match self {
-            Self::Literal(_) => false,
-            Self::Computed { expression, .. } => expression.reads_context(path),
-            Self::Object(fields) => fields
-                .iter()
-                .any(|(_, template)| template.reads_context(path)),
-            Self::Array(items) => items.iter().any(|item| item.reads_context(path)),
-        }
-    }
-
     /// Fills the template in. An error is the whole sentence AWS has for it.
     pub(crate) fn fill(&self, scope: Scope<'_>) -> Result<Value, String> {
         match self {
