@@ -81,7 +81,11 @@ pub async fn session<T: Send + 'static>(
     tokio::task::spawn_blocking(run).await.map_err(|error| SqlError::Unreachable(error.into()))?
 }
 
-fn connect(endpoint: &Endpoint, credentials: &Credentials, database: &str) -> Result<Client, SqlError> {
+/// Opens a session. Blocking: call it from the blocking pool or a thread of your own.
+///
+/// # Errors
+/// How it failed.
+pub fn connect(endpoint: &Endpoint, credentials: &Credentials, database: &str) -> Result<Client, SqlError> {
     let mut config = Config::new();
     config
         .host(&endpoint.host)

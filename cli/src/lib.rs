@@ -1,0 +1,11 @@
+//! Starts, follows and rehearses Aurora restores.
+//!
+//! [`stack`] knows what the deployed pipeline is called; [`deployment`] puts the
+//! pipeline into a local cloud; [`rehearsal`] runs the whole job there; [`remote`]
+//! starts and follows restores wherever the pipeline is deployed, AWS included.
+
+pub mod deployment;
+pub mod local;
+pub mod rehearsal;
+pub mod remote;
+pub mod stack;

@@ -1,0 +1,145 @@
+//! The pipeline in a local cloud: what rehearsals, `local up` and tests start with.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use aurora_restore_core::settings::{DatabaseTls, DeployedSettings, Flow};
+use aws_config::SdkConfig;
+use local_cloud::rds::{Rds, RdsSettings};
+use local_cloud::{LocalCloud, Server};
+
+use crate::deployment::{self, Functions};
+use crate::remote::Pipeline;
+use crate::stack::Stack;
+
+/// The group without ingress that restored clusters live in until they are proved safe.
+pub const QUARANTINE_GROUP: &str = "sg-0quarantine";
+/// The group that may reach the target in the end.
+pub const FINAL_GROUP: &str = "sg-0staging";
+/// The stack's name.
+pub const STACK: &str = "aurora-restore";
+
+/// How to set up a local pipeline.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// How the functions run.
+    pub functions: Functions,
+    /// How many times faster than tokio's the cloud's clock runs.
+    pub speed: f64,
+    /// Fixes names, tokens, jitter and lost events.
+    pub seed: u64,
+    /// How RDS behaves; its seed and data root are set from the others.
+    pub rds: RdsSettings,
+    /// Serve the endpoint on this loopback port, 0 for a free one.
+    pub port: Option<u16>,
+    /// Which sources may flow to which targets.
+    pub flows: Vec<Flow>,
+}
+
+impl LocalOptions {
+    /// In process on the runtime's own clock, with data from everywhere permitted to flow to `*-staging`.
+    pub fn in_process(seed: u64) -> Self {
+        Self {
+            functions: Functions::InProcess { count_work: false },
+            speed: 1.0,
+            seed,
+            rds: RdsSettings::default(),
+            port: None,
+            flows: vec![Flow { source: "*".to_owned(), target: "*-staging".to_owned() }],
+        }
+    }
+}
+
+/// The pipeline in a local cloud.
+pub struct LocalPipeline {
+    /// The cloud.
+    pub cloud: LocalCloud,
+    /// What the pipeline's parts are called.
+    pub stack: Stack,
+    /// For SDK clients of the account's root in this process.
+    pub config: SdkConfig,
+    /// Starts and follows restores.
+    pub pipeline: Pipeline,
+    /// The endpoint, when it is served.
+    pub server: Option<Server>,
+}
+
+impl LocalPipeline {
+    /// Starts a local cloud and deploys the pipeline into it.
+    ///
+    /// # Errors
+    /// When no database server is installed, the port is taken, or the deployment is refused.
+    pub async fn start(options: LocalOptions) -> Result<Self> {
+        let rds = RdsSettings { seed: options.seed, ..options.rds };
+        let cloud = LocalCloud::builder().seed(options.seed).speed(options.speed).rds(rds).start()?;
+        let server = match options.port {
+            Some(port) => Some(cloud.serve_on(port).await?),
+            None => None,
+        };
+        let stack = Stack {
+            name: STACK.to_owned(),
+            account: cloud.account().to_owned(),
+            region: cloud.region().to_owned(),
+        };
+        let settings = deployed_settings(cloud.rds(), options.flows);
+        deployment::deploy(&cloud, &stack, &settings, &options.functions).await?;
+        let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
+        let pipeline = Pipeline::new(&config, stack.clone());
+        Ok(Self { cloud, stack, config, pipeline, server })
+    }
+
+    /// An RDS client of the account's root.
+    pub fn rds(&self) -> aws_sdk_rds::Client {
+        aws_sdk_rds::Client::new(&self.config)
+    }
+
+    /// Puts a profile.
+    ///
+    /// # Errors
+    /// What Parameter Store refuses.
+    pub async fn put_profile(&self, name: &str, text: &str) -> Result<()> {
+        let parameter = format!("{}/{name}", self.stack.settings().profiles_path);
+        deployment::put_parameter(&self.cloud, &self.stack, &parameter, text).await
+    }
+
+    /// Lets this much time pass on the cloud's clock.
+    pub async fn sleep(&self, duration: Duration) {
+        self.cloud.world().clock().sleep(duration).await;
+    }
+
+    /// Lets time pass until `look` gives something.
+    ///
+    /// # Errors
+    /// What `look` refuses, or when nothing came for a day of the cloud's time.
+    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+        for _ in 0..24 * 60 * 6 {
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            self.sleep(Duration::from_secs(10)).await;
+        }
+        Err(anyhow!("waited a day of the cloud's time for {what}"))
+    }
+
+    /// Ends everything: executions, functions, database servers and their data.
+    pub async fn shutdown(self) {
+        self.cloud.shutdown();
+        if let Some(server) = self.server {
+            server.shutdown().await;
+        }
+    }
+}
+
+fn deployed_settings(rds: &Rds, flows: Vec<Flow>) -> DeployedSettings {
+    let database_tls = match rds.certificate_authority() {
+        Some(authorities_pem) => DatabaseTls::VerifyFullWith { authorities_pem: authorities_pem.to_owned() },
+        None => DatabaseTls::Disable,
+    };
+    DeployedSettings {
+        quarantine_security_group_ids: vec![QUARANTINE_GROUP.to_owned()],
+        quarantine_parameter_groups: Default::default(),
+        flows,
+        database_tls,
+    }
+}
+

@@ -1,0 +1,327 @@
+//! The command line of the pipeline.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use aurora_restore::deployment::Functions;
+use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
+use aurora_restore::rehearsal::{self, Options, PROCESSES_SPEED};
+use aurora_restore::remote::Pipeline;
+use aurora_restore_core::errors::{self, Code};
+use aurora_restore_core::ledger::Status;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Brings an Amazon Aurora cluster back from a snapshot: start, follow and rehearse restores.
+///
+/// Exit codes: 0 done, 1 the restore failed or does not hold what it should, 2 the command could not be carried out.
+#[derive(Parser)]
+#[command(name = "aurora-restore", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole job on this machine, against a local cloud with real database servers.
+    Rehearse(Rehearse),
+    /// The local cloud as a server.
+    Local {
+        #[command(subcommand)]
+        command: Local,
+    },
+    /// Start a restore.
+    Start(Start),
+    /// Show how a restore stands.
+    Status(StatusOf),
+    /// List restores, newest first.
+    List(List),
+    /// Show the page of an error code, such as AR0007.
+    Explain {
+        /// The code; all codes when absent.
+        code: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct Rehearse {
+    /// Print one JSON document on standard output, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Load the source from this file: SQL, or an archive of pg_dump.
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// How the functions run: in this process, or as the real binaries over the Lambda Runtime API.
+    #[arg(long, value_enum, default_value_t = Lambdas::InProcess)]
+    lambdas: Lambdas,
+    /// Fixes names, tokens and jitter.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Keep the restored cluster running afterwards, until interrupted.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lambdas {
+    InProcess,
+    Processes,
+}
+
+#[derive(Subcommand)]
+enum Local {
+    /// Serve a local cloud with the pipeline deployed, until interrupted.
+    Up {
+        /// Port on the loopback interface; a free one when 0.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// How many times faster than the wall's clock the cloud's runs.
+        #[arg(long, default_value_t = 60.0)]
+        speed: f64,
+        /// How the functions run.
+        #[arg(long, value_enum, default_value_t = Lambdas::InProcess)]
+        lambdas: Lambdas,
+        /// Fixes names, tokens and jitter.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+}
+
+/// Where the pipeline is deployed.
+#[derive(Args)]
+struct Deployed {
+    /// The stack's name. Account, region and endpoint come from the AWS environment.
+    #[arg(long, default_value = STACK)]
+    stack: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Start {
+    /// The profile to run.
+    #[arg(long, required_unless_present = "input")]
+    profile: Option<String>,
+    /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The restore's id: 1 to 80 letters, digits, hyphens and underscores. Starting it twice starts it once.
+    restore_id: String,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+#[derive(Args)]
+struct StatusOf {
+    /// The restore's id.
+    restore_id: String,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+#[derive(Args)]
+struct List {
+    /// Only restores of this status.
+    #[arg(long, value_enum)]
+    status: Option<Listed>,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Listed {
+    Running,
+    Restored,
+    FailedClean,
+    FailedDirty,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    // A rehearsal in process pauses this runtime's clock, which only a runtime of one thread can.
+    let paused = matches!(&command, Command::Rehearse(rehearse) if rehearse.lambdas == Lambdas::InProcess);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(paused).build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Rehearse(arguments) => rehearse(arguments).await,
+            Command::Local { command: Local::Up { port, speed, lambdas, seed } } => local_up(port, speed, lambdas, seed).await,
+            Command::Start(arguments) => start(arguments).await,
+            Command::Status(arguments) => status(arguments).await,
+            Command::List(arguments) => list(arguments).await,
+            Command::Explain { code } => explain(code.as_deref()),
+        }
+    })
+}
+
+async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
+    let options = Options {
+        processes: arguments.lambdas == Lambdas::Processes,
+        dump: arguments.dump,
+        seed: arguments.seed.unwrap_or_else(rand::random),
+    };
+    let local = rehearsal::set_up(&options).await?;
+    let mut tell = |progress: rehearsal::Progress| eprintln!("{}", rehearsal::render::progress(&progress));
+    let rehearsed = rehearsal::rehearse(&local, &options, &mut tell).await;
+    let rehearsed = match rehearsed {
+        Ok(rehearsed) => rehearsed,
+        Err(error) => {
+            local.shutdown().await;
+            return Err(error.context(format!("the rehearsal could not be carried out (see it again with --seed {})", options.seed)));
+        }
+    };
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&rehearsed)?)?;
+    } else {
+        eprintln!();
+        print(rehearsal::render::render(&rehearsed).trim_end())?;
+    }
+    if arguments.keep {
+        eprintln!("kept running until interrupted (Ctrl-C)");
+        tokio::signal::ctrl_c().await?;
+    }
+    local.shutdown().await;
+    Ok(if rehearsed.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) -> Result<ExitCode> {
+    if !(speed.is_finite() && speed > 0.0) {
+        bail!("--speed is {speed}, expected a number above 0");
+    }
+    let mut options = LocalOptions::in_process(seed.unwrap_or_else(rand::random));
+    options.speed = speed;
+    options.port = Some(port);
+    if lambdas == Lambdas::Processes {
+        options.functions = Functions::processes()?;
+    }
+    let local = LocalPipeline::start(options).await?;
+    let endpoint = local.server.as_ref().map(local_cloud::Server::endpoint).unwrap_or_default();
+    print(&format!(
+        "export AWS_ENDPOINT_URL={endpoint}\nexport AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
+         export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=local\nexport STATE_MACHINE_ARN={machine}",
+        region = local.stack.region,
+        account = local.stack.account,
+        machine = local.stack.state_machine_arn(),
+    ))?;
+    eprintln!("the local cloud runs {speed} times as fast as the wall's clock, until interrupted (Ctrl-C)");
+    tokio::signal::ctrl_c().await?;
+    local.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(arguments: Start) -> Result<ExitCode> {
+    let mut input = match &arguments.input {
+        Some(file) => read_json(file)?,
+        None => json!({}),
+    };
+    if let Some(profile) = &arguments.profile {
+        let Some(fields) = input.as_object_mut() else { bail!("the input is not a JSON object") };
+        fields.insert("profile".to_owned(), json!(profile));
+    }
+    let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    let arn = pipeline.start(&arguments.restore_id, &input).await?;
+    if arguments.deployed.json {
+        print_json(&json!({"restoreId": arguments.restore_id, "executionArn": arn}))?;
+    } else {
+        print(&arn)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_json(file: &PathBuf) -> Result<Value> {
+    let text = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+    };
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+}
+
+async fn status(arguments: StatusOf) -> Result<ExitCode> {
+    let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    let (status, error, cause) = pipeline.execution(&arguments.restore_id).await?;
+    let path = pipeline.path(&arguments.restore_id).await?;
+    let report = pipeline.report(&arguments.restore_id, aurora_restore_core::Clock::system().now()).await?;
+    if arguments.deployed.json {
+        print_json(&json!({"execution": status.as_str(), "error": error, "cause": cause, "path": path.path, "transitions": path.transitions, "report": report}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = vec![format!("execution  {}", status.as_str()), format!("path       {}", path.path.join(" > "))];
+    if let Some(report) = report {
+        lines.push(format!("outcome    {}", report.outcome));
+        lines.extend(report.steps.iter().map(|step| {
+            format!("  {}  {:<20} {} ({} calls, {} ms)", step.started_at, step.state, step.outcome, step.attempts, step.worked_millis)
+        }));
+    }
+    lines.extend(error.map(|error| format!("error      {error}")));
+    lines.extend(cause.map(|cause| format!("cause      {cause}")));
+    print(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(arguments: List) -> Result<ExitCode> {
+    let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    let statuses = match arguments.status {
+        Some(Listed::Running) => vec![Status::Running],
+        Some(Listed::Restored) => vec![Status::Restored],
+        Some(Listed::FailedClean) => vec![Status::FailedClean],
+        Some(Listed::FailedDirty) => vec![Status::FailedDirty],
+        None => vec![Status::Running, Status::FailedDirty, Status::FailedClean, Status::Restored],
+    };
+    let mut restores = Vec::new();
+    for status in statuses {
+        restores.extend(pipeline.list(status).await?);
+    }
+    restores.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+    if arguments.deployed.json {
+        print_json(&restores)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for restore in &restores {
+        let target = restore.target.rsplit(':').next().unwrap_or_default();
+        print(&format!("{}  {:<12} {:<24} {}", restore.started_at, restore.status, target, restore.restore_id))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(code: Option<&str>) -> Result<ExitCode> {
+    match code {
+        None => {
+            for code in errors::ALL {
+                print(&format!("{}  {:<9}  {}", code.id, code.kind.name(), code.title))?;
+            }
+        }
+        Some(asked) => {
+            let found = Code::find(asked);
+            let Some(found) = found else { bail!("there is no error code `{asked}`: `aurora-restore explain` lists all") };
+            print(found.page.trim_end())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output; a reader that went away ends the program quietly.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+fn print_json<T: Serialize>(value: &T) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}

@@ -1,0 +1,56 @@
+//! What a database holds, in a form two databases can be compared by: rows and an
+//! order-independent checksum for every table and materialized view.
+
+use std::collections::BTreeMap;
+
+use postgres::{Client, Error};
+use serde::Serialize;
+
+/// What one table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Content {
+    /// Number of rows.
+    pub rows: i64,
+    /// Sum of the rows' 64-bit hashes.
+    #[serde(serialize_with = "as_text")]
+    pub checksum: i128,
+}
+
+fn as_text<S: serde::Serializer>(checksum: &i128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(checksum)
+}
+
+/// What a database holds, by table.
+pub type Fingerprint = BTreeMap<String, Content>;
+
+/// The hash of a row, given the row's alias: what checksums are sums of.
+pub(crate) fn row_hash(alias: &str) -> String {
+    format!("hashtextextended({alias}::text, 0)::numeric")
+}
+
+/// Reads every table and materialized view outside the system schemas, in one snapshot of the data.
+///
+/// # Errors
+/// What the server refuses.
+pub fn read(client: &mut Client) -> Result<Fingerprint, Error> {
+    let mut transaction = client
+        .build_transaction()
+        .isolation_level(postgres::IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()?;
+    let tables = transaction.query(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
+         AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1",
+        &[],
+    )?;
+    let mut fingerprint = Fingerprint::new();
+    for table in tables {
+        let table: String = table.try_get(0)?;
+        let sum = format!("SELECT count(*), coalesce(sum({}), 0)::text FROM {table} t", row_hash("t"));
+        let row = transaction.query_one(&sum, &[])?;
+        let checksum: String = row.try_get(1)?;
+        fingerprint.insert(table, Content { rows: row.try_get(0)?, checksum: checksum.parse().unwrap_or_default() });
+    }
+    Ok(fingerprint)
+}

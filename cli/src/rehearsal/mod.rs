@@ -1,0 +1,262 @@
+//! The whole job on this machine: a source with data is snapshotted, restored through
+//! the committed state machine and the real steps, and compared with what it was.
+//!
+//! With the functions in process, the clock is tokio's, paused: AWS's own minutes pass
+//! in no time, and only the functions' work takes real time. With the functions as
+//! processes, the local cloud's clock runs faster than the wall's.
+
+pub mod fingerprint;
+pub mod render;
+pub mod source;
+pub mod traffic;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+use asl_interpreter::{EventType, Execution};
+use aurora_restore_core::report::Report;
+use aurora_restore_core::secrets::{self, Credentials, Stage};
+use aurora_restore_core::sql::Endpoint;
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::deployment::Functions;
+use crate::local::{FINAL_GROUP, LocalOptions, LocalPipeline};
+use crate::remote::Path;
+use fingerprint::Fingerprint;
+use source::{DATABASE, SOURCE_CLUSTER, Source};
+use traffic::{Traffic, Written};
+
+/// The cluster that a rehearsal makes.
+pub const TARGET_CLUSTER: &str = "orders-staging";
+/// The snapshot that it restores.
+pub const SNAPSHOT: &str = "orders-prod-rehearsal";
+/// The profile that it runs.
+pub const PROFILE: &str = "rehearsal";
+/// How many times faster than the wall's the clock runs when the functions are processes.
+pub const PROCESSES_SPEED: f64 = 120.0;
+
+/// How to rehearse.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Run the functions as the real binaries.
+    pub processes: bool,
+    /// Load the source from this SQL or pg_dump file instead of the sample.
+    pub dump: Option<PathBuf>,
+    /// Fixes names, tokens and jitter.
+    pub seed: u64,
+}
+
+/// What a rehearsal tells while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was prepared.
+    Note(String),
+    /// The execution entered a state, this many seconds after its start.
+    State {
+        /// Seconds on the cloud's clock.
+        seconds: i64,
+        /// The state.
+        name: String,
+    },
+}
+
+/// The result of a rehearsal.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rehearsed {
+    /// The pipeline's own report.
+    #[serde(flatten)]
+    pub report: Report,
+    /// The execution's path and transitions.
+    #[serde(flatten)]
+    pub path: Path,
+    /// The restored data beside the source's.
+    pub data: Comparison,
+    /// Notifications and metrics that were recorded.
+    pub told: Told,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// The restored data beside the source's at the moment of the snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// Whether every table has the same rows and the same checksum.
+    pub equal: bool,
+    /// Tables and materialized views compared.
+    pub tables: usize,
+    /// Rows in all.
+    pub rows: i64,
+    /// Transactions that came in at the source before the snapshot's moment.
+    pub transactions_in_snapshot: usize,
+    /// Transactions that came in after it, and must not be in the copy.
+    pub transactions_after_snapshot: usize,
+    /// Tables that differ.
+    pub differences: Vec<String>,
+}
+
+/// Notifications and metrics that were recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Subjects of the messages on the topic.
+    pub notifications: Vec<String>,
+    /// Names of the metrics in CloudWatch.
+    pub metrics: Vec<String>,
+}
+
+impl Rehearsed {
+    /// Whether the restore ended `Restored` and the data is what it was.
+    pub fn succeeded(&self) -> bool {
+        self.report.outcome == "Restored" && self.data.equal
+    }
+}
+
+/// Sets up the local pipeline of a rehearsal.
+///
+/// # Errors
+/// As [`LocalPipeline::start`]; or when the functions' binaries are not built.
+pub async fn set_up(options: &Options) -> Result<LocalPipeline> {
+    let mut local = LocalOptions::in_process(options.seed);
+    local.functions = Functions::InProcess { count_work: true };
+    if options.processes {
+        local.functions = Functions::processes()?;
+        local.speed = PROCESSES_SPEED;
+        local.port = Some(0);
+    }
+    LocalPipeline::start(local).await
+}
+
+/// Rehearses in a local pipeline.
+///
+/// # Errors
+/// When the rehearsal itself cannot be carried out; a restore that fails is a result.
+pub async fn rehearse(local: &LocalPipeline, options: &Options, tell: &mut impl FnMut(Progress)) -> Result<Rehearsed> {
+    let source = Source::create(local, options.dump.as_deref()).await?;
+    let rows: i64 = source.baseline.values().map(|content| content.rows).sum();
+    tell(Progress::Note(format!(
+        "source     {SOURCE_CLUSTER}: PostgreSQL {}, {} tables, {rows} rows, {} login roles",
+        source.engine_version,
+        source.baseline.len(),
+        source::LOGIN_ROLES.len() + 1
+    )));
+    let written = snapshot_under_traffic(local, &source, options.dump.is_none()).await?;
+    tell(Progress::Note(format!("snapshot   {SNAPSHOT}: taken while {} transactions came in", written.transactions())));
+
+    let restore_id = format!("rehearsal-{:08x}", options.seed & 0xffff_ffff);
+    local.put_profile(PROFILE, &profile(&source).to_string()).await?;
+    let arn = local.pipeline.start(&restore_id, &json!({"profile": PROFILE})).await?;
+    tell(Progress::Note(format!("restore    {restore_id} into {TARGET_CLUSTER}")));
+    follow(&local.cloud.step_functions().execution(&arn).map_err(|error| anyhow!("{error}"))?, tell).await;
+
+    let report = local.pipeline.report(&restore_id, now(local)).await?;
+    let report = report.ok_or_else(|| anyhow!("restore `{restore_id}` left no record"))?;
+    let path = local.pipeline.path(&restore_id).await?;
+    let data = match &report.target {
+        Some(target) => {
+            let endpoint = Endpoint { host: target.endpoint.clone(), port: target.port, tls: source.endpoint.tls.clone() };
+            let master = target_master(local, &target.secret_arn).await?;
+            compare(&endpoint, &master, &source.baseline, &written, options.dump.is_none()).await?
+        }
+        None => Comparison::default(),
+    };
+    Ok(Rehearsed { report, path, data, told: told(local), seed: options.seed })
+}
+
+fn now(local: &LocalPipeline) -> OffsetDateTime {
+    local.cloud.world().now()
+}
+
+/// Snapshots the source while transactions come in; the user's own data is left as it is.
+async fn snapshot_under_traffic(local: &LocalPipeline, source: &Source, sample: bool) -> Result<Written> {
+    if !sample {
+        source.snapshot(local, SNAPSHOT).await?;
+        return Ok(Written::default());
+    }
+    let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
+    let connect = move || aurora_restore_core::sql::connect(&endpoint, &master, DATABASE);
+    let client = tokio::task::spawn_blocking(connect).await?.map_err(|_| anyhow!("no session for the source's traffic"))?;
+    let traffic = Traffic::start(client);
+    let taken = source.snapshot(local, SNAPSHOT).await;
+    let written = tokio::task::spawn_blocking(move || traffic.stop()).await??;
+    taken.map(|()| written)
+}
+
+/// The profile of a rehearsal.
+pub fn profile(source: &Source) -> Value {
+    let (table, rows) = source.baseline.iter().max_by_key(|(_, content)| content.rows).map_or(("pg_class", 1), |(table, content)| (table.as_str(), content.rows));
+    json!({
+        "source": {
+            "clusterIdentifier": SOURCE_CLUSTER,
+            "snapshot": "latest",
+            "masterSecretArn": source.master_secret_arn,
+        },
+        "target": {
+            "clusterIdentifier": TARGET_CLUSTER,
+            "instanceClass": "db.r6g.large",
+            "readers": 1,
+            "securityGroupIds": [FINAL_GROUP],
+            "tags": {"environment": "staging"},
+        },
+        "checks": [
+            {"name": format!("{table} has its rows"), "database": DATABASE, "sql": format!("SELECT count(*) FROM {table}"), "expect": {"atLeast": rows}},
+            {"name": "indexes are valid", "database": DATABASE, "sql": "SELECT count(*) FROM pg_index WHERE NOT indisvalid", "expect": {"equals": 0}},
+        ],
+        "expiresAfterHours": 24,
+    })
+}
+
+/// Tells the states as they are entered, until the execution ends.
+async fn follow(execution: &Execution, tell: &mut impl FnMut(Progress)) {
+    let mut history = execution.history().subscribe();
+    let began = execution.started_at();
+    while let Some(event) = history.next().await {
+        if let Some(name) = event.state_name().filter(|_| is_entry(event.event_type)) {
+            tell(Progress::State { seconds: (event.timestamp - began).whole_seconds(), name: name.to_owned() });
+        }
+    }
+}
+
+fn is_entry(kind: EventType) -> bool {
+    kind.name().ends_with("StateEntered")
+}
+
+/// The new master credentials, as whoever takes the target over reads them.
+async fn target_master(local: &LocalPipeline, secret_arn: &str) -> Result<Credentials> {
+    let client = aws_sdk_secretsmanager::Client::new(&local.config);
+    let found = secrets::read(&client, secret_arn, Stage::Current, "").await?;
+    found.with_context(|| format!("secret `{secret_arn}` has no value"))
+}
+
+/// Compares the copy with what the source held at the moment of the snapshot.
+async fn compare(
+    endpoint: &Endpoint,
+    master: &Credentials,
+    baseline: &Fingerprint,
+    written: &Written,
+    sample: bool,
+) -> Result<Comparison> {
+    let held = source::session(endpoint, master, fingerprint::read).await?;
+    let last = if sample { source::session(endpoint, master, traffic::last_transaction).await? } else { 0 };
+    let expected = written.after(last, baseline);
+    let names = expected.keys().chain(held.keys().filter(|name| !expected.contains_key(*name)));
+    let differences: Vec<String> = names.filter(|name| expected.get(*name) != held.get(*name)).cloned().collect();
+    Ok(Comparison {
+        equal: differences.is_empty() && last <= written.transactions(),
+        tables: held.len(),
+        rows: held.values().map(|content| content.rows).sum(),
+        transactions_in_snapshot: last,
+        transactions_after_snapshot: written.transactions().saturating_sub(last),
+        differences,
+    })
+}
+
+fn told(local: &LocalPipeline) -> Told {
+    let messages = local.cloud.sns().messages();
+    let mut metrics: Vec<String> = local.cloud.cloudwatch().metric_names("AuroraRestore");
+    metrics.sort_unstable();
+    metrics.dedup();
+    Told { notifications: messages.iter().filter_map(|message| message.subject.clone()).collect(), metrics }
+}

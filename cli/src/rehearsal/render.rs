@@ -1,0 +1,74 @@
+//! A rehearsal as people read it.
+
+use std::fmt::Write;
+
+use super::{Progress, Rehearsed};
+
+/// One line of progress.
+pub fn progress(progress: &Progress) -> String {
+    match progress {
+        Progress::Note(note) => note.clone(),
+        Progress::State { seconds, name } => format!("  {}  {name}", clock(*seconds)),
+    }
+}
+
+fn clock(seconds: i64) -> String {
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// The short report at the end.
+pub fn render(rehearsed: &Rehearsed) -> String {
+    let report = &rehearsed.report;
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:<11}{value}"); // writing to a string cannot fail
+    };
+    line("outcome", &report.outcome);
+    if let Some(cause) = &report.cause {
+        line("because", cause);
+    }
+    line("path", &rehearsed.path.path.join(" > "));
+    let seconds = report.seconds;
+    line(
+        "duration",
+        &format!(
+            "{} of AWS time: {} waiting, {:.1} s working; {} state transitions",
+            clock(seconds.total as i64),
+            clock(seconds.waiting as i64),
+            seconds.working,
+            rehearsed.path.transitions
+        ),
+    );
+    line("created", &or_nothing(&report.created));
+    line("removed", &or_nothing(&report.removed));
+    for leftover in &report.leftovers {
+        line("left over", &format!("{}; remove with: {}", leftover.arn, leftover.remove_with));
+    }
+    for finding in &report.evidence {
+        let verdict = if finding.passed { "ok" } else { "FAILED" };
+        line("evidence", &format!("{verdict:<6} {} ({})", finding.check, finding.detail));
+    }
+    let data = &rehearsed.data;
+    if data.tables > 0 {
+        let verdict = if data.equal { "equal" } else { "DIFFERENT" };
+        line(
+            "data",
+            &format!(
+                "{verdict}: {} tables, {} rows at the snapshot's moment; {} transactions before it, {} after it",
+                data.tables, data.rows, data.transactions_in_snapshot, data.transactions_after_snapshot
+            ),
+        );
+    }
+    if !data.differences.is_empty() {
+        line("differ", &data.differences.join(", "));
+    }
+    line("told", &format!("{}; {} metrics", rehearsed.told.notifications.join(", "), rehearsed.told.metrics.len()));
+    if let Some(target) = &report.target {
+        line("connect", &format!("host {} port {}, user and password in secret {}", target.endpoint, target.port, target.secret_arn));
+    }
+    text
+}
+
+fn or_nothing(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}

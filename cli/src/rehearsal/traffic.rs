@@ -1,0 +1,141 @@
+//! A source that does not hold still: orders keep coming in while it is snapshotted.
+//!
+//! Each transaction is numbered, in `audit.changes`, and its effect on every
+//! table's rows and checksum is kept here. So for any transaction that turns out to
+//! be the last one in a restored copy, it is known what each table held right then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use postgres::{Client, Error, Transaction};
+
+use super::fingerprint::{Content, Fingerprint, row_hash};
+
+/// Effects of one transaction: rows and checksum added, by table.
+type Effect = BTreeMap<&'static str, Content>;
+
+/// Orders coming in, until stopped.
+#[derive(Debug)]
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    writer: JoinHandle<Result<Vec<Effect>, Error>>,
+}
+
+/// What was written, transaction by transaction.
+#[derive(Debug, Default)]
+pub struct Written {
+    effects: Vec<Effect>,
+}
+
+impl Traffic {
+    /// Lets orders come in over this session, in a thread of its own: in real time, whatever the clock of the
+    /// rehearsal does.
+    pub fn start(mut client: Client) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let writer = std::thread::spawn(move || {
+            let mut effects = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                effects.push(place_order(&mut client, effects.len() as i64 + 1)?);
+            }
+            Ok(effects)
+        });
+        Self { stop, writer }
+    }
+
+    /// Stops, and tells what was written.
+    ///
+    /// # Errors
+    /// When a transaction failed.
+    pub fn stop(self) -> anyhow::Result<Written> {
+        self.stop.store(true, Ordering::Relaxed);
+        let effects = self.writer.join().map_err(|_| anyhow::anyhow!("the source's traffic crashed"))??;
+        Ok(Written { effects })
+    }
+}
+
+impl Written {
+    /// Transactions in all.
+    pub fn transactions(&self) -> usize {
+        self.effects.len()
+    }
+
+    /// What the source held after its first `transactions` transactions, given what it held before them.
+    pub fn after(&self, transactions: usize, baseline: &Fingerprint) -> Fingerprint {
+        let mut held = baseline.clone();
+        for effect in self.effects.iter().take(transactions) {
+            for (table, change) in effect {
+                let content = held.entry((*table).to_owned()).or_default();
+                content.rows += change.rows;
+                content.checksum += change.checksum;
+            }
+        }
+        held
+    }
+}
+
+/// The number of the last transaction that a copy holds.
+///
+/// # Errors
+/// What the server refuses.
+pub fn last_transaction(client: &mut Client) -> Result<usize, Error> {
+    let row = client.query_one("SELECT coalesce(max(number), 0) FROM audit.changes", &[])?;
+    let number: i64 = row.try_get(0)?;
+    Ok(usize::try_from(number).unwrap_or(0))
+}
+
+fn place_order(client: &mut Client, number: i64) -> Result<Effect, Error> {
+    let mut transaction = client.transaction()?;
+    let mut effect = Effect::new();
+    let (customer, product) = (1 + number * 17 % 40_000, 1 + number * 29 % 5_000);
+    let placed_at = format!("timestamptz '2026-06-01 00:00:00+00' + {number} * interval '1 second'");
+    let order: i64 = transaction
+        .query_one("SELECT nextval('shop.orders_id_seq')", &[])?
+        .try_get(0)?;
+    insert(
+        &mut transaction,
+        &mut effect,
+        "shop.orders",
+        &format!("(id, customer_id, status, placed_at) VALUES ({order}, {customer}, 'placed', {placed_at})"),
+    )?;
+    for line in 1..=3 {
+        insert(
+            &mut transaction,
+            &mut effect,
+            "shop.order_lines",
+            &format!("VALUES ({order}, {line}, {product}, {line}, {})", 100 + number % 900),
+        )?;
+    }
+    take_from_stock(&mut transaction, &mut effect, product)?;
+    insert(&mut transaction, &mut effect, "audit.changes", &format!("VALUES ({number}, {order})"))?;
+    transaction.commit()?;
+    Ok(effect)
+}
+
+fn insert(transaction: &mut Transaction<'_>, effect: &mut Effect, table: &'static str, values: &str) -> Result<(), Error> {
+    let statement = format!("INSERT INTO {table} AS t {values} RETURNING {}::text", row_hash("t"));
+    let hash = transaction.query_one(&statement, &[])?.try_get::<_, String>(0)?;
+    add(effect, table, 1, hash.parse().unwrap_or_default());
+    Ok(())
+}
+
+/// An update: the table loses the old row's hash and gains the new one's.
+fn take_from_stock(transaction: &mut Transaction<'_>, effect: &mut Effect, product: i64) -> Result<(), Error> {
+    let hash = row_hash("t");
+    let place = format!("warehouse_id = 1 AND product_id = {product}");
+    let before = format!("SELECT {hash}::text FROM shop.stock t WHERE {place} FOR UPDATE");
+    let before: String = transaction.query_one(&before, &[])?.try_get(0)?;
+    let after = format!("UPDATE shop.stock t SET quantity = quantity + 1 WHERE {place} RETURNING {hash}::text");
+    let after: String = transaction.query_one(&after, &[])?.try_get(0)?;
+    let change = after.parse::<i128>().unwrap_or_default() - before.parse::<i128>().unwrap_or_default();
+    add(effect, "shop.stock", 0, change);
+    Ok(())
+}
+
+fn add(effect: &mut Effect, table: &'static str, rows: i64, checksum: i128) {
+    let content = effect.entry(table).or_default();
+    content.rows += rows;
+    content.checksum += checksum;
+}

@@ -1,0 +1,181 @@
+//! Starts and follows restores through the deployed pipeline's own services.
+//!
+//! The same code speaks to AWS and to the local cloud; only the endpoint differs.
+
+use anyhow::{Context as _, Result, anyhow};
+use aurora_restore_core::aws::configuration;
+use aurora_restore_core::ledger::Status;
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::report::{self, Report};
+use aurora_restore_core::table::Table;
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent, HistoryEventType};
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::stack::Stack;
+
+/// A deployed pipeline and the clients to speak to it.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// What its parts are called.
+    pub stack: Stack,
+    sfn: aws_sdk_sfn::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+}
+
+/// The path of an execution through its states, and what it cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Path {
+    /// State names in the order they were entered.
+    pub path: Vec<String>,
+    /// State transitions as Step Functions bills them: states entered, and retries.
+    pub transitions: usize,
+}
+
+/// One line of a list of restores.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// The restore.
+    pub restore_id: String,
+    /// `Running`, `Restored`, `FailedClean` or `FailedDirty`.
+    pub status: String,
+    /// When it was planned (RFC 3339).
+    pub started_at: String,
+    /// When it ended (RFC 3339); empty while it runs.
+    pub ended_at: String,
+    /// The target's ARN; empty when it failed before it was planned.
+    pub target: String,
+}
+
+impl Pipeline {
+    /// The pipeline of this stack in the account and region of the environment's credentials.
+    ///
+    /// # Errors
+    /// When there are no credentials or no region.
+    pub async fn connect(stack: &str) -> Result<Self> {
+        let config = configuration().await;
+        let region = config.region().map(|region| region.as_ref().to_owned());
+        let region = region.ok_or_else(|| anyhow!("no region: set AWS_REGION or a region in your AWS profile"))?;
+        let identity = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        let identity = identity.context("cannot tell which account this is: check your AWS credentials and endpoint")?;
+        let account = identity.account.ok_or_else(|| anyhow!("the caller's identity has no account"))?;
+        Ok(Self::new(&config, Stack { name: stack.to_owned(), account, region }))
+    }
+
+    /// The pipeline of this stack, spoken to with this configuration.
+    pub fn new(config: &SdkConfig, stack: Stack) -> Self {
+        Self { stack, sfn: aws_sdk_sfn::Client::new(config), dynamodb: aws_sdk_dynamodb::Client::new(config) }
+    }
+
+    /// Starts a restore. A name used by a running restore with the same input starts nothing twice.
+    ///
+    /// # Errors
+    /// What Step Functions refuses.
+    pub async fn start(&self, restore_id: &str, input: &Value) -> Result<String> {
+        let id = RestoreId::parse(restore_id).map_err(|error| anyhow!(error.report()))?;
+        let started = self
+            .sfn
+            .start_execution()
+            .state_machine_arn(self.stack.state_machine_arn())
+            .name(id.as_str())
+            .input(input.to_string())
+            .send()
+            .await;
+        match started {
+            Ok(started) => Ok(started.execution_arn),
+            Err(error) => {
+                let said = error.as_service_error().map_or_else(|| "no answer".to_owned(), ToString::to_string);
+                Err(anyhow!(error).context(format!("cannot start restore `{restore_id}`: {said}")))
+            }
+        }
+    }
+
+    /// The execution's status, and its error and cause when it failed.
+    ///
+    /// # Errors
+    /// What Step Functions refuses.
+    pub async fn execution(&self, restore_id: &str) -> Result<(ExecutionStatus, Option<String>, Option<String>)> {
+        let arn = self.stack.execution_arn(restore_id);
+        let found = self.sfn.describe_execution().execution_arn(&arn).send().await;
+        let found = found.with_context(|| format!("there is no execution `{arn}`"))?;
+        Ok((found.status, found.error, found.cause))
+    }
+
+    /// The report of a restore, from the state table; `None` before its first record.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn report(&self, restore_id: &str, now: OffsetDateTime) -> Result<Option<Report>> {
+        let id = RestoreId::parse(restore_id).map_err(|error| anyhow!(error.report()))?;
+        let table = Table::new(self.dynamodb.clone(), self.stack.table());
+        Ok(report::build(&table, &id, now).await?)
+    }
+
+    /// The path of an execution, from its history.
+    ///
+    /// # Errors
+    /// What Step Functions refuses.
+    pub async fn path(&self, restore_id: &str) -> Result<Path> {
+        let mut pages = self
+            .sfn
+            .get_execution_history()
+            .execution_arn(self.stack.execution_arn(restore_id))
+            .include_execution_data(false)
+            .into_paginator()
+            .items()
+            .send();
+        let mut events = Vec::new();
+        while let Some(event) = pages.next().await {
+            events.push(event.context("cannot read the execution's history")?);
+        }
+        Ok(path(&events))
+    }
+
+    /// Restores of one status, newest first.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn list(&self, status: Status) -> Result<Vec<Listed>> {
+        let mut pages = self
+            .dynamodb
+            .query()
+            .table_name(self.stack.table())
+            .index_name("by-status")
+            .key_condition_expression("#status = :status")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":status", AttributeValue::S(status.name().to_owned()))
+            .scan_index_forward(false)
+            .into_paginator()
+            .items()
+            .send();
+        let mut restores = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.context("cannot list restores")?;
+            let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+            restores.push(Listed {
+                restore_id: text("restoreId"),
+                status: text("status"),
+                started_at: text("startedAt"),
+                ended_at: text("endedAt"),
+                target: text("target"),
+            });
+        }
+        Ok(restores)
+    }
+}
+
+/// Counts states entered and retries: a task that is scheduled again without its state being entered again.
+fn path(events: &[HistoryEvent]) -> Path {
+    let count = |kind: &HistoryEventType| events.iter().filter(|event| event.r#type() == kind).count();
+    let path: Vec<String> = events
+        .iter()
+        .filter_map(|event| event.state_entered_event_details())
+        .map(|details| details.name().to_owned())
+        .collect();
+    let retries = count(&HistoryEventType::TaskScheduled).saturating_sub(count(&HistoryEventType::TaskStateEntered));
+    Path { transitions: path.len() + retries, path }
+}

@@ -1,0 +1,54 @@
+//! What the parts of a deployed pipeline are called.
+//!
+//! Every name follows from the stack's name, so that whoever knows it finds the rest.
+
+use aurora_restore_core::Settings;
+
+/// A deployed pipeline: its stack's name, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// The stack's name.
+    pub name: String,
+    /// Twelve digits.
+    pub account: String,
+    /// Such as `eu-west-1`.
+    pub region: String,
+}
+
+impl Stack {
+    /// The state machine's ARN.
+    pub fn state_machine_arn(&self) -> String {
+        format!("arn:aws:states:{}:{}:stateMachine:{}", self.region, self.account, self.name)
+    }
+
+    /// The ARN of a restore's execution.
+    pub fn execution_arn(&self, restore_id: &str) -> String {
+        format!("arn:aws:states:{}:{}:execution:{}:{restore_id}", self.region, self.account, self.name)
+    }
+
+    /// The function of a step.
+    pub fn function_name(&self, step: &str) -> String {
+        format!("{}-{step}", self.name)
+    }
+
+    /// The state table.
+    pub fn table(&self) -> String {
+        format!("{}-state", self.name)
+    }
+
+    /// The topic for outcomes.
+    pub fn topic_name(&self) -> String {
+        format!("{}-outcomes", self.name)
+    }
+
+    /// What the functions read from their environment.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            pipeline: self.name.clone(),
+            table: self.table(),
+            topic_arn: format!("arn:aws:sns:{}:{}:{}", self.region, self.account, self.topic_name()),
+            settings_parameter: format!("/{}/settings", self.name),
+            profiles_path: format!("/{}/profiles", self.name),
+        }
+    }
+}
