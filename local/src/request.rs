@@ -39,7 +39,20 @@ pub struct Request {
     pub body: Bytes,
 }
 
+/// Whether the body is the Query protocol's form, whose answers are XML.
+pub(crate) fn speaks_query(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"))
+}
+
 impl Request {
+    /// Whether another service asks on a customer's behalf: clients' requests are signed.
+    pub fn is_from_service(&self) -> bool {
+        !self.headers.contains_key(http::header::AUTHORIZATION)
+    }
+
     /// The operation of a JSON-protocol request: `X-Amz-Target` after its last dot.
     pub fn json_operation(&self) -> Option<&str> {
         let target = self.headers.get("x-amz-target")?.to_str().ok()?;
@@ -74,7 +87,36 @@ pub struct ApiError {
 impl ApiError {
     /// An error with this status, wire code and message.
     pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into() }
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+
+    /// What a local service answers to an operation it does not have.
+    pub fn unknown_operation(service: &str, operation: &str) -> Self {
+        Self::new(
+            501,
+            "UnknownOperationException",
+            format!("the local cloud's {service} has no operation `{operation}`"),
+        )
+    }
+
+    /// As the Query protocol answers it.
+    pub fn to_xml_response(&self) -> Response {
+        let fault = if self.status < 500 {
+            "Sender"
+        } else {
+            "Receiver"
+        };
+        let body = format!(
+            "<ErrorResponse><Error><Type>{fault}</Type><Code>{}</Code><Message>{}</Message></Error>\
+             <RequestId>00000000-0000-4000-8000-000000000000</RequestId></ErrorResponse>",
+            escape_xml(&self.code),
+            escape_xml(&self.message),
+        );
+        response(self.status, "text/xml", body)
     }
 
     /// As the JSON 1.0/1.1 protocols answer it.
@@ -96,7 +138,31 @@ pub fn json_response(status: u16, body: &Value) -> Response {
 /// An answer of any content type.
 pub fn response(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = http::Response::new(body.into());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
+        .headers_mut()
+        .insert("content-type", http::HeaderValue::from_static(content_type));
+    response
+}
+
+/// Text as it may stand in an XML document.
+pub fn escape_xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            // A parser would turn a bare carriage return into a line feed.
+            '\r' => escaped.push_str("&#xD;"),
+            // XML 1.0 has no way to write the other control characters.
+            control if control.is_control() && !matches!(control, '\n' | '\t') => {
+                escaped.push('\u{fffd}')
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }

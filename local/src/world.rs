@@ -1,14 +1,22 @@
 //! The world: every account and region, the services in it, and its clock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use asl_interpreter::Clock;
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
 use serde_json::Value;
 use time::OffsetDateTime;
+use tokio::task::AbortHandle;
 
+use crate::credentials::{AccessKey, Credentials, DEFAULT_ACCOUNT};
 use crate::events::Event;
+use crate::layer::{Answer, Layer};
+use crate::randomness::{Randomness, unpredictable_seed};
 use crate::request::{ApiError, Caller, Request, Response};
 
 /// One AWS service in the local cloud, for all accounts and regions.
@@ -30,14 +38,32 @@ pub trait EventSink: Send + Sync {
 /// services do on a customer's behalf.
 pub struct World {
     clock: Arc<dyn Clock>,
+    credentials: Credentials,
+    randomness: Randomness,
     services: RwLock<BTreeMap<String, Arc<dyn Service>>>,
+    layers: RwLock<Vec<Arc<dyn Layer>>>,
     bus: OnceLock<Arc<dyn EventSink>>,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl World {
-    /// An empty world on this clock.
+    /// An empty world on this clock, with the usual default account and a seed nobody chose.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, services: RwLock::default(), bus: OnceLock::new() })
+        Self::with_seed(clock, DEFAULT_ACCOUNT, unpredictable_seed())
+    }
+
+    /// An empty world whose identifiers follow from `seed`; keys nobody issued
+    /// belong to `default_account`.
+    pub fn with_seed(clock: Arc<dyn Clock>, default_account: &str, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            credentials: Credentials::new(default_account),
+            randomness: Randomness::seeded(seed),
+            services: RwLock::default(),
+            layers: RwLock::default(),
+            bus: OnceLock::new(),
+            tasks: Mutex::default(),
+        })
     }
 
     /// The world's clock.
@@ -50,10 +76,42 @@ impl World {
         self.clock.now()
     }
 
+    /// The world's source of chance.
+    pub fn randomness(&self) -> &Randomness {
+        &self.randomness
+    }
+
+    /// The keys the world has issued.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Issues a key for a principal of an account, such as a function's role.
+    pub fn issue_key(
+        &self,
+        account: &str,
+        principal: &str,
+        expiration: Option<OffsetDateTime>,
+    ) -> AccessKey {
+        self.credentials
+            .issue(account, principal, expiration, &self.randomness)
+    }
+
     /// Adds a service under its signing name.
     pub fn register(&self, signing_name: &str, service: Arc<dyn Service>) {
-        let mut services = self.services.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut services = self
+            .services
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         services.insert(signing_name.to_owned(), service);
+    }
+
+    /// Adds a layer outside those already there: it sees requests first and answers last.
+    pub fn add_layer(&self, layer: Arc<dyn Layer>) {
+        self.layers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(layer);
     }
 
     /// Sets the event bus; the first one stays.
@@ -69,20 +127,104 @@ impl World {
         }
     }
 
+    /// Runs work of the world's own that nobody waits for; [`World::stop`] ends it.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let handle = tokio::spawn(work).abort_handle();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(handle);
+    }
+
+    /// Ends all work started with [`World::spawn`].
+    pub fn stop(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
+    }
+
+    /// Turns what came over the wire into a request that carries its caller and service.
+    ///
+    /// # Errors
+    /// What [`Credentials::read`] refuses.
+    pub fn admit(
+        &self,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Request, ApiError> {
+        let signature = self.credentials.read(&headers, self.now())?;
+        Ok(Request {
+            caller: signature.caller,
+            service: signature.service,
+            method,
+            uri,
+            headers,
+            body,
+        })
+    }
+
+    /// Answers a client, through the layers.
+    ///
+    /// # Errors
+    /// [`crate::layer::Severed`] when a layer lets no answer through.
+    pub async fn receive(
+        &self,
+        method: Method,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Answer {
+        let wants_xml = crate::request::speaks_query(&headers);
+        let request = match self.admit(method, uri, headers, body) {
+            Ok(request) => request,
+            Err(error) if wants_xml => return Ok(error.to_xml_response()),
+            Err(error) => return Ok(error.to_json_response()),
+        };
+        let layers = self
+            .layers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut passed = Vec::new();
+        let mut answer = None;
+        for layer in layers.iter().rev() {
+            if let ControlFlow::Break(instead) = layer.before(&request).await {
+                answer = Some(instead);
+                break;
+            }
+            passed.push(layer);
+        }
+        let mut answer = match answer {
+            Some(answer) => answer,
+            None => Ok(self.handle(request.clone()).await),
+        };
+        for layer in passed.into_iter().rev() {
+            answer = layer.after(&request, answer).await;
+        }
+        answer
+    }
+
     /// Answers a request that already carries its caller and service.
     pub async fn handle(&self, request: Request) -> Response {
         let service = {
-            let services = self.services.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
             services.get(&request.service).cloned()
         };
         match service {
             Some(service) => service.handle(request).await,
-            None => ApiError::new(
-                501,
-                "NotImplemented",
-                format!("the local cloud has no service `{}`", request.service),
-            )
-            .to_json_response(),
+            None => {
+                let error = ApiError::new(
+                    501,
+                    "NotImplemented",
+                    format!("the local cloud has no service `{}`", request.service),
+                );
+                let wants_xml = crate::request::speaks_query(&request.headers);
+                if wants_xml {
+                    error.to_xml_response()
+                } else {
+                    error.to_json_response()
+                }
+            }
         }
     }
 
@@ -92,7 +234,13 @@ impl World {
     ///
     /// # Errors
     /// The service's own error, by its wire code.
-    pub async fn call(&self, caller: &Caller, service: &str, target: &str, body: &Value) -> Result<Value, ApiError> {
+    pub async fn call(
+        &self,
+        caller: &Caller,
+        service: &str,
+        target: &str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
         let mut headers = http::HeaderMap::new();
         if let Ok(target) = target.parse() {
             headers.insert("x-amz-target", target);
@@ -112,6 +260,10 @@ impl World {
             return Ok(answer);
         }
         let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
-        Err(ApiError::new(response.status().as_u16(), text("__type"), text("message")))
+        Err(ApiError::new(
+            response.status().as_u16(),
+            text("__type"),
+            text("message"),
+        ))
     }
 }

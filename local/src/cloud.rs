@@ -1,0 +1,261 @@
+//! A whole world, put together: what tests and rehearsals start with.
+
+use std::io;
+use std::sync::Arc;
+
+use asl_interpreter::{Clock, RuntimeClock};
+use time::OffsetDateTime;
+
+use crate::clock::FastClock;
+use crate::cloudwatch::CloudWatch;
+use crate::credentials::{AccessKey, DEFAULT_ACCOUNT};
+use crate::dynamodb::DynamoDb;
+use crate::http_client::{InProcessHttpClient, WorldTime};
+use crate::lambda::{FunctionKind, FunctionSettings, Lambda, LambdaApi};
+use crate::randomness::unpredictable_seed;
+use crate::recorded::RecordedText;
+use crate::request::ApiError;
+use crate::server::Server;
+use crate::step_functions::StepFunctions;
+use crate::world::World;
+
+/// Where things happen when nothing else is said.
+pub const DEFAULT_REGION: &str = "eu-west-1";
+
+/// What a world is put together from.
+pub struct LocalCloudBuilder {
+    account: String,
+    region: String,
+    seed: u64,
+    speed: f64,
+    clock: Option<Arc<dyn Clock>>,
+    epoch: Option<OffsetDateTime>,
+}
+
+impl LocalCloudBuilder {
+    /// The account of the default credentials, and of keys nobody issued.
+    #[must_use]
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = account.into();
+        self
+    }
+
+    /// The region functions and state machines are put in.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// Makes identifiers, tokens, jitter and passwords follow from this number.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Lets the world's time pass so many times as fast as tokio's.
+    #[must_use]
+    pub fn speed(mut self, speed: f64) -> Self {
+        self.speed = speed;
+        self
+    }
+
+    /// Starts the world's time at this moment instead of the machine's.
+    #[must_use]
+    pub fn starting_at(mut self, epoch: OffsetDateTime) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Uses this clock; speed and start are then its own affair.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Puts the world together. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn start(self) -> LocalCloud {
+        let real = self
+            .epoch
+            .map_or_else(RuntimeClock::new, RuntimeClock::starting_at);
+        let clock = self.clock.unwrap_or_else(|| {
+            if (self.speed - 1.0).abs() < f64::EPSILON {
+                Arc::new(real)
+            } else {
+                Arc::new(FastClock::new(real, self.speed))
+            }
+        });
+        let world = World::with_seed(Arc::clone(&clock), &self.account, self.seed);
+        let cloudwatch = Arc::new(CloudWatch::new(Arc::downgrade(&world)));
+        let dynamodb = Arc::new(DynamoDb::new(clock));
+        let lambda = Arc::new(Lambda::new(Arc::downgrade(&world), Arc::clone(&cloudwatch)));
+        let step_functions = Arc::new(StepFunctions::new(&world, &lambda, self.seed));
+        world.register("monitoring", cloudwatch.clone());
+        world.register("dynamodb", dynamodb.clone());
+        world.register("lambda", Arc::new(LambdaApi(Arc::clone(&lambda))));
+        world.register("states", step_functions.clone());
+        LocalCloud {
+            account: self.account,
+            region: self.region,
+            world,
+            cloudwatch,
+            dynamodb,
+            lambda,
+            step_functions,
+        }
+    }
+}
+
+/// A running world and its services.
+///
+/// Dropping it ends nothing that is under way; [`LocalCloud::shutdown`] does.
+pub struct LocalCloud {
+    account: String,
+    region: String,
+    world: Arc<World>,
+    cloudwatch: Arc<CloudWatch>,
+    dynamodb: Arc<DynamoDb>,
+    lambda: Arc<Lambda>,
+    step_functions: Arc<StepFunctions>,
+}
+
+impl LocalCloud {
+    /// The usual account and region, real time, a seed nobody chose.
+    #[must_use]
+    pub fn builder() -> LocalCloudBuilder {
+        LocalCloudBuilder {
+            account: DEFAULT_ACCOUNT.to_owned(),
+            region: DEFAULT_REGION.to_owned(),
+            seed: unpredictable_seed(),
+            speed: 1.0,
+            clock: None,
+            epoch: None,
+        }
+    }
+
+    /// The world behind the services, for layers, the clock and credentials.
+    #[must_use]
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// The account things happen in when nothing else is said.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The region things happen in when nothing else is said.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Metrics and alarms.
+    #[must_use]
+    pub fn cloudwatch(&self) -> &Arc<CloudWatch> {
+        &self.cloudwatch
+    }
+
+    /// Tables.
+    #[must_use]
+    pub fn dynamodb(&self) -> &Arc<DynamoDb> {
+        &self.dynamodb
+    }
+
+    /// Functions and their logs.
+    #[must_use]
+    pub fn lambda(&self) -> &Arc<Lambda> {
+        &self.lambda
+    }
+
+    /// State machines and executions.
+    #[must_use]
+    pub fn step_functions(&self) -> &Arc<StepFunctions> {
+        &self.step_functions
+    }
+
+    /// Adds a function to the default account and region. Returns its ARN.
+    ///
+    /// # Errors
+    /// As [`Lambda::register`].
+    pub fn add_function(
+        &self,
+        settings: FunctionSettings,
+        kind: FunctionKind,
+    ) -> Result<String, ApiError> {
+        self.lambda
+            .register(&self.account, &self.region, settings, kind)
+    }
+
+    /// Adds a state machine to the default account and region, or changes it. Returns its ARN.
+    ///
+    /// # Errors
+    /// `InvalidDefinition` with everything that is wrong with it.
+    pub fn put_state_machine(&self, name: &str, definition: &str) -> Result<String, ApiError> {
+        let role = format!("arn:aws:iam::{}:role/{name}", self.account);
+        self.step_functions
+            .put_state_machine(&self.account, &self.region, name, definition, &role)
+    }
+
+    /// An HTTP client for SDK configurations in this process: no sockets.
+    #[must_use]
+    pub fn http_client(&self) -> InProcessHttpClient {
+        InProcessHttpClient::new(Arc::clone(&self.world))
+    }
+
+    /// The world's time for SDK configurations in this process.
+    #[must_use]
+    pub fn time_source(&self) -> WorldTime {
+        WorldTime(Arc::clone(&self.world))
+    }
+
+    /// Root credentials of an account, for SDK configurations.
+    #[must_use]
+    pub fn root_key(&self, account: &str) -> AccessKey {
+        self.world
+            .issue_key(account, &format!("arn:aws:iam::{account}:root"), None)
+    }
+
+    /// Serves the world on a free loopback port. Functions that are processes are
+    /// told the endpoint when they start.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn serve(&self) -> io::Result<Server> {
+        self.serve_on(0).await
+    }
+
+    /// Serves the world on this loopback port.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn serve_on(&self, port: u16) -> io::Result<Server> {
+        let server = Server::start(Arc::clone(&self.world), port).await?;
+        self.lambda
+            .set_process_variable("AWS_ENDPOINT_URL", &server.endpoint());
+        Ok(server)
+    }
+
+    /// Everything somebody could read later, except what Secrets Manager holds: to
+    /// search for what must not be there.
+    #[must_use]
+    pub fn recorded_texts(&self) -> Vec<RecordedText> {
+        [
+            self.step_functions.recorded_texts(),
+            self.lambda.recorded_texts(),
+            self.dynamodb.recorded_texts(),
+            self.cloudwatch.recorded_texts(),
+        ]
+        .concat()
+    }
+
+    /// Ends what is under way: executions, deliveries, functions and their processes.
+    pub fn shutdown(&self) {
+        self.world.stop();
+        self.lambda.stop();
+    }
+}

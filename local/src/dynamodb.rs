@@ -1,0 +1,276 @@
+//! DynamoDB: the embedded engine `dynoxide`, one database for every account and region.
+//!
+//! The engine runs in memory and answers as Amazon's does, error texts included.
+//! Its stream and TTL clock is the world's. It never sweeps by itself, so an item
+//! past its TTL stays until [`DynamoDb::expire_items`] is called, as on AWS it may
+//! stay for days: nothing vanishes because a test moved time. Table creation times
+//! and the ten minutes of an idempotency token are the machine's time; nothing in
+//! the pipeline looks at the first or waits out the second.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use asl_interpreter::Clock;
+use async_trait::async_trait;
+use dynoxide::{Database, DynoxideError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::recorded::RecordedText;
+use crate::request::{ApiError, Caller, Request, Response, response};
+use crate::world::Service;
+
+/// What the engine writes in every ARN.
+const ENGINE_ARN_PREFIX: &str = "arn:aws:dynamodb:dynoxide:000000000000:";
+
+/// The tables of every account and region.
+pub struct DynamoDb {
+    clock: Arc<dyn Clock>,
+    databases: Mutex<BTreeMap<(String, String), Database>>,
+}
+
+impl DynamoDb {
+    /// No tables yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            databases: Mutex::default(),
+        }
+    }
+
+    /// Deletes what is past its TTL on the world's clock, everywhere. Returns how many items went.
+    ///
+    /// # Errors
+    /// The engine's own, none of which is expected.
+    pub fn expire_items(&self) -> Result<usize, ApiError> {
+        let databases = self.lock().values().cloned().collect::<Vec<_>>();
+        let sweep = |database: Database| {
+            database
+                .sweep_ttl()
+                .map_err(|error| ApiError::new(500, "InternalServerError", error.to_string()))
+        };
+        databases.into_iter().map(sweep).sum()
+    }
+
+    /// Every item of every table, as JSON text.
+    pub(crate) fn recorded_texts(&self) -> Vec<RecordedText> {
+        let databases = self
+            .lock()
+            .iter()
+            .map(|(place, database)| (place.clone(), database.clone()))
+            .collect::<Vec<_>>();
+        let mut texts = Vec::new();
+        for ((account, region), database) in databases {
+            for (table, item) in every_item(&database) {
+                texts.push(RecordedText::new(
+                    format!("dynamodb {account}/{region} {table}"),
+                    item.to_string(),
+                ));
+            }
+        }
+        texts
+    }
+
+    fn database(&self, caller: &Caller) -> Result<Database, DynoxideError> {
+        let place = (caller.account.clone(), caller.region.clone());
+        let mut databases = self.lock();
+        if let Some(database) = databases.get(&place) {
+            return Ok(database.clone());
+        }
+        let database = Database::memory_with_clock(Arc::new(EngineClock(Arc::clone(&self.clock))))?;
+        databases.insert(place, database.clone());
+        Ok(database)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Database>> {
+        self.databases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, request: &Request) -> Result<String, Refusal> {
+        let operation = request.json_operation().unwrap_or_default();
+        let body = std::str::from_utf8(&request.body)
+            .map_err(|error| ApiError::new(400, "SerializationException", error.to_string()))?;
+        let own_prefix = format!(
+            "arn:aws:dynamodb:{}:{}:",
+            request.caller.region, request.caller.account
+        );
+        let database = self.database(&request.caller)?;
+        let answer = run(
+            &database,
+            operation,
+            &body.replace(&own_prefix, ENGINE_ARN_PREFIX),
+        )?;
+        Ok(answer.replace(ENGINE_ARN_PREFIX, &own_prefix))
+    }
+}
+
+#[async_trait]
+impl Service for DynamoDb {
+    async fn handle(&self, request: Request) -> Response {
+        match self.answer(&request) {
+            Ok(body) => response(200, "application/x-amz-json-1.0", body),
+            Err(Refusal::Engine(error)) => response(
+                error.status_code(),
+                "application/x-amz-json-1.0",
+                without_marker(&error.to_json()),
+            ),
+            Err(Refusal::Api(error)) => error.to_json_response(),
+        }
+    }
+}
+
+enum Refusal {
+    Engine(DynoxideError),
+    Api(ApiError),
+}
+
+impl From<DynoxideError> for Refusal {
+    fn from(error: DynoxideError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// The world's clock, as the engine wants it.
+struct EngineClock(Arc<dyn Clock>);
+
+impl dynoxide::storage_backend::Clock for EngineClock {
+    fn now_unix_secs(&self) -> u64 {
+        u64::try_from(self.0.now().unix_timestamp()).unwrap_or_default()
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        crate::fields::epoch_seconds(self.0.now())
+    }
+}
+
+fn run(database: &Database, operation: &str, body: &str) -> Result<String, Refusal> {
+    match operation {
+        "CreateTable" => typed(body, |request| database.create_table(request)),
+        "DeleteTable" => typed(body, |request| database.delete_table(request)),
+        "DescribeTable" => typed(body, |request| database.describe_table(request)),
+        "ListTables" => typed(body, |request| database.list_tables(request)),
+        "UpdateTable" => typed(body, |request| database.update_table(request)),
+        "PutItem" => typed(body, |request| database.put_item(request)),
+        "GetItem" => typed(body, |request| database.get_item(request)),
+        "DeleteItem" => typed(body, |request| database.delete_item(request)),
+        "UpdateItem" => typed(body, |request| database.update_item(request)),
+        "Query" => typed(body, |request| database.query(request)),
+        "Scan" => typed(body, |request| database.scan(request)),
+        "BatchGetItem" => typed(body, |request| database.batch_get_item(request)),
+        "BatchWriteItem" => typed(body, |request| database.batch_write_item(request)),
+        "TransactWriteItems" => typed(body, |request| database.transact_write_items(request)),
+        "TransactGetItems" => typed(body, |request| database.transact_get_items(request)),
+        "UpdateTimeToLive" => typed(body, |request| database.update_time_to_live(request)),
+        "DescribeTimeToLive" => typed(body, |request| database.describe_time_to_live(request)),
+        "ExecuteStatement" => typed(body, |request| database.execute_statement(request)),
+        "ExecuteTransaction" => typed(body, |request| database.execute_transaction(request)),
+        "BatchExecuteStatement" => typed(body, |request| database.batch_execute_statement(request)),
+        "TagResource" => typed(body, |request| database.tag_resource(request)),
+        "UntagResource" => typed(body, |request| database.untag_resource(request)),
+        "ListTagsOfResource" => typed(body, |request| database.list_tags_of_resource(request)),
+        other => Err(ApiError::unknown_operation("DynamoDB", other).into()),
+    }
+}
+
+fn typed<I: DeserializeOwned, O: Serialize>(
+    body: &str,
+    act: impl FnOnce(I) -> Result<O, DynoxideError>,
+) -> Result<String, Refusal> {
+    let request = serde_json::from_str(body).map_err(|error| unreadable(&error))?;
+    let answer = act(request)?;
+    serde_json::to_string(&answer)
+        .map_err(|error| ApiError::new(500, "InternalServerError", error.to_string()).into())
+}
+
+/// A request the engine's types do not take. Its own words come with a marker in
+/// front and a position behind; the class follows from the marker as in its server.
+fn unreadable(error: &serde_json::Error) -> DynoxideError {
+    let text = error.to_string();
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(text, _)| text);
+    if let Some(text) = text.strip_prefix("SERIALIZATION:") {
+        return DynoxideError::SerializationException(text.to_owned());
+    }
+    let bare = text
+        .strip_prefix("VALIDATION:")
+        .or_else(|| text.strip_prefix("VALIDATION_REQUEST:"));
+    match bare {
+        Some(text) => DynoxideError::ValidationException(text.to_owned()),
+        None if error.is_syntax() || error.is_eof() => {
+            DynoxideError::SerializationException(text.to_owned())
+        }
+        None => DynoxideError::ValidationException(text.to_owned()),
+    }
+}
+
+/// The class an SDK reads is the part after `#`; the part before stays, as on AWS.
+fn without_marker(body: &str) -> String {
+    body.replace("VALIDATION_REQUEST:", "")
+        .replace("VALIDATION:", "")
+}
+
+fn every_item(database: &Database) -> Vec<(String, Value)> {
+    let ask = |operation: &str, request: Value| -> Value {
+        let answer = run(database, operation, &request.to_string()).unwrap_or_default();
+        serde_json::from_str(&answer).unwrap_or_default()
+    };
+    let mut found = Vec::new();
+    for table in every_page(
+        &ask,
+        "ListTables",
+        &json!({}),
+        "TableNames",
+        "LastEvaluatedTableName",
+        "ExclusiveStartTableName",
+    ) {
+        let request = json!({ "TableName": table });
+        for item in every_page(
+            &ask,
+            "Scan",
+            &request,
+            "Items",
+            "LastEvaluatedKey",
+            "ExclusiveStartKey",
+        ) {
+            found.push((table.as_str().unwrap_or_default().to_owned(), item));
+        }
+    }
+    found
+}
+
+fn every_page(
+    ask: &impl Fn(&str, Value) -> Value,
+    operation: &str,
+    request: &Value,
+    items: &str,
+    last: &str,
+    start: &str,
+) -> Vec<Value> {
+    let mut request = request.clone();
+    let mut found = Vec::new();
+    loop {
+        let mut answer = ask(operation, request.clone());
+        if let Some(Value::Array(page)) = answer.get_mut(items).map(Value::take) {
+            found.extend(page);
+        }
+        match answer
+            .get_mut(last)
+            .map(Value::take)
+            .filter(|last| !last.is_null())
+        {
+            Some(last) => request[start] = last,
+            None => return found,
+        }
+    }
+}
