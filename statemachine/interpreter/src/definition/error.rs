@@ -18,10 +18,12 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            Some(state) => write!(f, "state `{state}`, ")?,
-            None => write!(f, "state machine, ")?,
+            Some(state) => write!(f, "state `{state}`")?,
+            None => write!(f, "state machine")?,
         }
-        write!(f, "`{}`", self.field)?;
+        if !self.field.is_empty() {
+            write!(f, ", `{}`", self.field)?;
+        }
         if !self.value.is_empty() {
             write!(f, " = {}", self.value)?;
         }
