@@ -1,5 +1,7 @@
 //! Tasks that wait for a callback, and the limits on waiting.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 mod support;
 
 use std::sync::{Arc, Mutex, OnceLock};

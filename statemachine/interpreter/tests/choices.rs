@@ -1,5 +1,7 @@
 //! Choice states: operators, combinations, variables and the way out.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 mod support;
 
 use serde_json::{Value, json};

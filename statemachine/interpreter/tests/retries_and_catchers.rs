@@ -1,5 +1,7 @@
 //! Retry and Catch: which error goes where, and after how long.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 mod support;
 
 use asl_interpreter::{Outcome, TaskFailure};

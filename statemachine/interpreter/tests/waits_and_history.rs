@@ -1,5 +1,7 @@
 //! Wait states, and what an observer sees.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
 mod support;
 
 use std::time::Duration;

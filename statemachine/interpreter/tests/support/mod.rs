@@ -1,5 +1,10 @@
 //! What the tests share: a machine, a runner that answers from a script, a clock at a fixed date.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so"
+)]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
