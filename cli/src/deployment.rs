@@ -13,8 +13,8 @@ use aurora_restore_core::{Clock, Context, Step, runtime, step};
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sns::config::Credentials;
-use local_cloud::lambda::{AccessKey, FunctionError, FunctionKind, FunctionSettings, Invocation};
-use local_cloud::{Caller, LocalCloud};
+use local_cloud::lambda::{FunctionError, FunctionKind, FunctionSettings, Invocation};
+use local_cloud::{AccessKey, Caller, LocalCloud};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
@@ -199,8 +199,8 @@ fn in_process(cloud: &LocalCloud, stack: &Stack, step: Step, count_work: bool) -
 /// What SDK configurations for a cloud have in common.
 #[derive(Clone)]
 struct Configuration {
-    http_client: local_cloud::InProcessHttpClient,
-    time_source: local_cloud::WorldTime,
+    http_client: local_cloud::http_client::InProcessHttpClient,
+    time_source: local_cloud::http_client::WorldTime,
     region: String,
 }
 

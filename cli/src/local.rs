@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 use aurora_restore_core::settings::{DatabaseTls, DeployedSettings, Flow};
 use aws_config::SdkConfig;
 use local_cloud::rds::{Rds, RdsSettings};
-use local_cloud::{LocalCloud, Server};
+use local_cloud::LocalCloud;
+use local_cloud::server::Server;
 
 use crate::deployment::{self, Functions};
 use crate::remote::Pipeline;

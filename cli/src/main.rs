@@ -209,7 +209,7 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
         options.functions = Functions::processes()?;
     }
     let local = LocalPipeline::start(options).await?;
-    let endpoint = local.server.as_ref().map(local_cloud::Server::endpoint).unwrap_or_default();
+    let endpoint = local.server.as_ref().map(local_cloud::server::Server::endpoint).unwrap_or_default();
     print(&format!(
         "export AWS_ENDPOINT_URL={endpoint}\nexport AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=local\nexport STATE_MACHINE_ARN={machine}",

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
 use asl_interpreter::{EventType, Execution};
+use aurora_restore_core::metrics;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::sql::Endpoint;
@@ -255,8 +256,7 @@ async fn compare(
 
 fn told(local: &LocalPipeline) -> Told {
     let messages = local.cloud.sns().messages();
-    let mut metrics: Vec<String> = local.cloud.cloudwatch().metric_names("AuroraRestore");
-    metrics.sort_unstable();
-    metrics.dedup();
+    let recorded = |name: &&&str| !local.cloud.cloudwatch().data_points(metrics::NAMESPACE, name).is_empty();
+    let metrics = notify::METRICS.iter().filter(recorded).map(|name| (*name).to_owned()).collect();
     Told { notifications: messages.iter().filter_map(|message| message.subject.clone()).collect(), metrics }
 }

@@ -232,7 +232,7 @@ async fn load_dump(endpoint: &Endpoint, master: &Credentials, file: &Path) -> Re
     let (endpoint, master, path) = (endpoint.clone(), master.clone(), file.to_owned());
     tokio::task::spawn_blocking(move || {
         let program = if archive { "pg_restore" } else { "psql" };
-        let mut command = Command::new(local_cloud::database::discovery::find_postgres()?.program(program));
+        let mut command = Command::new(local_cloud::database::discovery::find_postgres()?.programs.join(program));
         command
             .args(["--host", &endpoint.host, "--port", &endpoint.port.to_string()])
             .args(["--username", &master.username, "--dbname", DATABASE])

@@ -20,6 +20,19 @@ pub const STEP: Step = Step { name: "notify", run };
 /// SNS takes subjects up to this many ASCII characters.
 const SUBJECT_LIMIT: usize = 100;
 
+/// The metrics that this step emits: one count for the outcome, and what it took.
+pub const METRICS: [&str; 9] = [
+    "Restored",
+    "FailedClean",
+    "FailedDirty",
+    "RestoreDuration",
+    "WaitingTime",
+    "WorkingTime",
+    "ResourcesRemoved",
+    "Leftovers",
+    "FailedChecks",
+];
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {

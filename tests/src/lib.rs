@@ -1,0 +1,425 @@
+//! What scenarios are told with: a cloud with a source in it, a restore, and what it left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use asl_interpreter::{Execution, Outcome};
+use aurora_restore::local::{FINAL_GROUP, LocalOptions, LocalPipeline, QUARANTINE_GROUP};
+use aurora_restore_core::report::Report;
+use aurora_restore_core::secrets::{self, Credentials, Stage};
+use aurora_restore_core::settings::DatabaseTls;
+use aurora_restore_core::sql::{self, Endpoint};
+use aurora_restore_core::{Secret, Step};
+use aws_sdk_rds::types::DbCluster;
+use local_cloud::rds::{Data, Place, ResourceView};
+use serde_json::{Value, json};
+
+/// The source cluster.
+pub const SOURCE: &str = "orders-prod";
+/// The cluster that is restored.
+pub const TARGET: &str = "orders-staging";
+/// The snapshot of the source.
+pub const SNAPSHOT: &str = "orders-prod-1";
+/// Its database.
+pub const DATABASE: &str = "orders";
+/// The source's master user.
+pub const MASTER: &str = "orders_admin";
+/// An application's role in the source.
+pub const APP_ROLE: &str = "orders_app";
+
+/// The seed of this run: `AURORA_RESTORE_TEST_SEED`, or a new one. It is printed, so that a failure can be seen again.
+pub fn seed() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "the seed of a test is given from outside")]
+    let given = std::env::var("AURORA_RESTORE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(rand::random);
+    println!("see this run again with AURORA_RESTORE_TEST_SEED={seed}");
+    seed
+}
+
+/// A local pipeline and a source in it.
+pub struct Scene {
+    /// The cloud with the pipeline.
+    pub local: LocalPipeline,
+    /// The master's password in the source: a canary.
+    pub old_password: String,
+    /// The application role's password in the source: a canary.
+    pub app_password: String,
+    /// The secret of the source's master password.
+    pub master_secret_arn: String,
+    /// What exists before anything is restored.
+    before: Vec<String>,
+}
+
+impl Scene {
+    /// A source with a small database on a real server, and a snapshot of it.
+    pub async fn real() -> Self {
+        Self::with(LocalOptions::in_process(seed())).await
+    }
+
+    /// A source without data or servers: for restores that end before anyone would speak SQL.
+    pub async fn metadata() -> Self {
+        let mut options = LocalOptions::in_process(seed());
+        options.rds.data = Data::Metadata;
+        Self::with(options).await
+    }
+
+    /// A source in a cloud set up like this.
+    pub async fn with(options: LocalOptions) -> Self {
+        let real = options.rds.data == Data::Real;
+        let local = LocalPipeline::start(options).await.unwrap();
+        let (old_password, app_password) = (canary("master"), canary("app"));
+        let value = json!({"username": MASTER, "password": old_password}).to_string();
+        let secrets = aws_sdk_secretsmanager::Client::new(&local.config);
+        let secret = secrets.create_secret().name("orders-prod/master").secret_string(value).send().await.unwrap();
+        let mut scene = Self {
+            local,
+            old_password,
+            app_password,
+            master_secret_arn: secret.arn.unwrap(),
+            before: Vec::new(),
+        };
+        scene.create_source().await;
+        if real {
+            scene.load().await;
+        }
+        scene.snapshot(SNAPSHOT).await;
+        scene.before = scene.everything();
+        scene
+    }
+
+    /// An RDS client of the account's root.
+    pub fn rds(&self) -> aws_sdk_rds::Client {
+        self.local.rds()
+    }
+
+    /// Where the scene plays.
+    pub fn place(&self) -> Place {
+        Place { account: self.local.stack.account.clone(), region: self.local.stack.region.clone() }
+    }
+
+    async fn create_source(&self) {
+        let rds = self.rds();
+        rds.create_db_cluster()
+            .db_cluster_identifier(SOURCE)
+            .engine("aurora-postgresql")
+            .database_name(DATABASE)
+            .master_username(MASTER)
+            .master_user_password(&self.old_password)
+            .vpc_security_group_ids("sg-0production")
+            .backup_retention_period(7)
+            .deletion_protection(true)
+            .send()
+            .await
+            .unwrap();
+        rds.create_db_instance()
+            .db_instance_identifier(format!("{SOURCE}-1"))
+            .db_cluster_identifier(SOURCE)
+            .db_instance_class("db.r6g.large")
+            .engine("aurora-postgresql")
+            .send()
+            .await
+            .unwrap();
+        let ready = async || {
+            let found = rds.describe_db_instances().db_instance_identifier(format!("{SOURCE}-1")).send().await?;
+            let status = found.db_instances()[0].db_instance_status().map(str::to_owned);
+            Ok((status.as_deref() == Some("available")).then_some(()))
+        };
+        self.local.until("the source", ready).await.unwrap();
+    }
+
+    async fn load(&self) {
+        let statements = format!(
+            "CREATE ROLE {APP_ROLE} LOGIN PASSWORD '{}'; \
+             CREATE TABLE orders (id int PRIMARY KEY, note text); \
+             INSERT INTO orders SELECT i, md5(i::text) FROM generate_series(1, 1000) i;",
+            self.app_password
+        );
+        self.sql(&self.source_endpoint().await, &self.old_master(), &statements).await;
+    }
+
+    /// Takes a snapshot of the source and waits for it.
+    pub async fn snapshot(&self, name: &str) {
+        let rds = self.rds();
+        let asked = rds.create_db_cluster_snapshot().db_cluster_identifier(SOURCE).db_cluster_snapshot_identifier(name);
+        asked.send().await.unwrap();
+        let ready = async || {
+            let found = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(name).send().await?;
+            let status = found.db_cluster_snapshots()[0].status().map(str::to_owned);
+            Ok((status.as_deref() == Some("available")).then_some(()))
+        };
+        self.local.until("the snapshot", ready).await.unwrap();
+    }
+
+    /// A usable key of a region: its ARN.
+    pub async fn key_in(&self, region: &str) -> String {
+        let caller = self.caller(region);
+        let made = self.local.cloud.world().call(&caller, "kms", "TrentService.CreateKey", &json!({})).await.unwrap();
+        made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
+    }
+
+    /// The account's root, in a region.
+    pub fn caller(&self, region: &str) -> local_cloud::Caller {
+        local_cloud::Caller {
+            account: self.local.stack.account.clone(),
+            region: region.to_owned(),
+            principal: format!("arn:aws:iam::{}:root", self.local.stack.account),
+        }
+    }
+
+    /// RDS in a region.
+    pub fn rds_in(&self, region: &str) -> aws_sdk_rds::Client {
+        let config = aws_sdk_rds::config::Builder::from(&self.local.config);
+        aws_sdk_rds::Client::from_conf(config.region(aws_sdk_rds::config::Region::new(region.to_owned())).build())
+    }
+
+    /// Copies the source's snapshot to another region, encrypted there if it is; gives the copy's ARN.
+    pub async fn copy_to_region(&self, region: &str) -> String {
+        let rds = self.rds_in(region);
+        let source = format!("arn:aws:rds:{}:{}:cluster-snapshot:{SNAPSHOT}", self.local.stack.region, self.local.stack.account);
+        let encrypted = self.rds().describe_db_cluster_snapshots().db_cluster_snapshot_identifier(SNAPSHOT).send().await.unwrap();
+        let key = match encrypted.db_cluster_snapshots()[0].kms_key_id() {
+            Some(_) => Some(self.key_in(region).await),
+            None => None,
+        };
+        let copied = rds
+            .copy_db_cluster_snapshot()
+            .source_db_cluster_snapshot_identifier(source)
+            .target_db_cluster_snapshot_identifier(SNAPSHOT)
+            .set_kms_key_id(key)
+            .send()
+            .await
+            .unwrap();
+        let ready = async || {
+            let found = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(SNAPSHOT).send().await?;
+            let status = found.db_cluster_snapshots()[0].status().map(str::to_owned);
+            Ok((status.as_deref() == Some("available")).then_some(()))
+        };
+        self.local.until("the copy", ready).await.unwrap();
+        copied.db_cluster_snapshot.unwrap().db_cluster_snapshot_arn.unwrap()
+    }
+
+    /// A request that restores the source into the target.
+    pub fn request(&self) -> Value {
+        json!({
+            "source": {"clusterIdentifier": SOURCE, "masterSecretArn": self.master_secret_arn},
+            "target": {
+                "clusterIdentifier": TARGET,
+                "instanceClass": "db.r6g.large",
+                "securityGroupIds": [FINAL_GROUP],
+            },
+        })
+    }
+
+    /// The request, with these fields laid over it.
+    pub fn request_with(&self, over: Value) -> Value {
+        let mut request = self.request();
+        lay_over(&mut request, over);
+        request
+    }
+
+    /// Restores, and waits for the end.
+    pub async fn restore(&self, input: Value) -> Run<'_> {
+        self.restore_as("restore-1", input).await
+    }
+
+    /// Restores under this id, and waits for the end.
+    pub async fn restore_as(&self, restore_id: &str, input: Value) -> Run<'_> {
+        let execution = self.start(restore_id, input).await;
+        execution.finished().await;
+        self.run(restore_id, execution).await
+    }
+
+    /// Starts a restore.
+    pub async fn start(&self, restore_id: &str, input: Value) -> Execution {
+        let arn = self.local.pipeline.start(restore_id, &input).await.unwrap();
+        self.local.cloud.step_functions().execution(&arn).unwrap()
+    }
+
+    /// What a finished restore left.
+    pub async fn run(&self, restore_id: &str, execution: Execution) -> Run<'_> {
+        let report = self.local.pipeline.report(restore_id, self.local.cloud.world().now()).await.unwrap().unwrap();
+        Run { scene: self, execution, report }
+    }
+
+    /// Everything RDS holds, by ARN, and every secret that is not the source's.
+    pub fn everything(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.local.cloud.rds().resources(None).into_iter().map(|view| view.arn).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// What exists now and did not before the first restore.
+    pub fn new_resources(&self) -> Vec<String> {
+        self.everything().into_iter().filter(|arn| !self.before.contains(arn)).collect()
+    }
+
+    /// What existed before the first restore and is gone.
+    pub fn lost_resources(&self) -> Vec<String> {
+        let now = self.everything();
+        self.before.iter().filter(|arn| !now.contains(arn)).cloned().collect()
+    }
+
+    /// One resource, now or in the past.
+    pub fn view(&self, kind: &str, id: &str) -> ResourceView {
+        let rds = self.local.cloud.rds();
+        let mut all = rds.resources(None);
+        all.extend(rds.past_resources(None));
+        all.into_iter().find(|view| view.kind == kind && view.id == id).unwrap_or_else(|| panic!("no {kind} {id}"))
+    }
+
+    /// A cluster as RDS describes it.
+    pub async fn cluster(&self, id: &str) -> DbCluster {
+        let found = self.rds().describe_db_clusters().db_cluster_identifier(id).send().await.unwrap();
+        found.db_clusters()[0].clone()
+    }
+
+    /// Where a cluster listens.
+    pub async fn endpoint(&self, id: &str) -> Endpoint {
+        let cluster = self.cluster(id).await;
+        let pem = self.local.cloud.rds().certificate_authority();
+        Endpoint {
+            host: cluster.endpoint().unwrap().to_owned(),
+            port: u16::try_from(cluster.port().unwrap()).unwrap(),
+            tls: match pem {
+                Some(pem) => DatabaseTls::VerifyFullWith { authorities_pem: pem.to_owned() },
+                None => DatabaseTls::Disable,
+            },
+        }
+    }
+
+    async fn source_endpoint(&self) -> Endpoint {
+        self.endpoint(SOURCE).await
+    }
+
+    /// The source's master user.
+    pub fn old_master(&self) -> Credentials {
+        credentials(MASTER, &self.old_password)
+    }
+
+    /// The source's application role.
+    pub fn old_app(&self) -> Credentials {
+        credentials(APP_ROLE, &self.app_password)
+    }
+
+    /// The credentials in a secret.
+    pub async fn secret(&self, id: &str) -> Credentials {
+        let client = aws_sdk_secretsmanager::Client::new(&self.local.config);
+        secrets::read(&client, id, Stage::Current, MASTER).await.unwrap().unwrap()
+    }
+
+    /// Whether a server accepts a login.
+    pub async fn accepts(&self, endpoint: &Endpoint, credentials: &Credentials) -> bool {
+        sql::accepts(endpoint, credentials, DATABASE).await.unwrap()
+    }
+
+    /// Runs statements.
+    pub async fn sql(&self, endpoint: &Endpoint, credentials: &Credentials, statements: &str) {
+        let statements = statements.to_owned();
+        let done = sql::session(endpoint, credentials, DATABASE, move |client| client.batch_execute(&statements)).await;
+        done.unwrap_or_else(|error| panic!("{error:?}"));
+    }
+
+    /// One value.
+    pub async fn value(&self, endpoint: &Endpoint, credentials: &Credentials, query: &str) -> i64 {
+        let query = query.to_owned();
+        let found = sql::session(endpoint, credentials, DATABASE, move |client| client.query_one(&query, &[])?.try_get(0)).await;
+        found.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// Runs one step by itself, as a person following a runbook would, and gives its answer or its error type.
+    pub async fn invoke(&self, step: Step, event: Value) -> Result<Value, String> {
+        let stack = &self.local.stack;
+        let caller = self.caller(&stack.region);
+        let invoked = self.local.cloud.lambda().invoke(&caller, &stack.function_name(step.name), event).await.unwrap();
+        invoked.result.map_err(|failed| format!("{}: {}", failed["errorType"], failed["errorMessage"]))
+    }
+
+    /// Places outside Secrets Manager where one of these passwords was written down.
+    pub fn leaks(&self, passwords: &[&str]) -> Vec<String> {
+        let texts = self.local.cloud.recorded_texts();
+        assert!(texts.len() > 20, "there is something to search");
+        let leaked = texts.into_iter().filter(|text| passwords.iter().any(|password| text.text.contains(password)));
+        leaked.map(|text| text.place).collect()
+    }
+
+    /// Lets time pass.
+    pub async fn sleep(&self, duration: Duration) {
+        self.local.sleep(duration).await;
+    }
+}
+
+/// A restore that has ended.
+pub struct Run<'a> {
+    scene: &'a Scene,
+    /// Its execution.
+    pub execution: Execution,
+    /// Its report.
+    pub report: Report,
+}
+
+impl Run<'_> {
+    /// The states, in the order they were entered.
+    pub fn path(&self) -> Vec<String> {
+        self.execution.history().states_entered()
+    }
+
+    /// The error's code and the cause of a failed execution.
+    pub fn failure(&self) -> (String, String) {
+        match self.execution.outcome() {
+            Some(Outcome::Failed { error, cause }) => (error.unwrap_or_default(), cause.unwrap_or_default()),
+            other => panic!("expected a failure, found {other:?} after {:?}", self.path()),
+        }
+    }
+
+    /// Asserts a clean failure with this code: named, told, and nothing left behind or lost.
+    pub fn assert_failed_clean(&self, code: &str) {
+        let (error, cause) = self.failure();
+        assert_eq!(error, code, "{cause}");
+        assert!(cause.starts_with(code), "{cause}");
+        assert_eq!(self.path().last().map(String::as_str), Some("FailedClean"));
+        assert_eq!(self.report.outcome, "FailedClean");
+        assert_eq!(self.report.error.as_deref(), Some(code));
+        assert_eq!(self.scene.new_resources(), Vec::<String>::new());
+        assert_eq!(self.scene.lost_resources(), Vec::<String>::new());
+        self.assert_told("FailedClean");
+    }
+
+    /// Asserts that exactly one notification told this outcome.
+    pub fn assert_told(&self, outcome: &str) {
+        let messages = self.scene.local.cloud.sns().messages();
+        let told: Vec<_> = messages.iter().filter(|message| message.message.contains(&self.report.restore_id)).collect();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].message.starts_with(outcome), "{}", told[0].message);
+    }
+
+    /// The states' records, by state.
+    pub fn steps(&self) -> BTreeMap<String, String> {
+        self.report.steps.iter().map(|step| (step.state.clone(), step.outcome.clone())).collect()
+    }
+}
+
+/// Credentials of this name and password.
+pub fn credentials(username: &str, password: &str) -> Credentials {
+    Credentials { username: username.to_owned(), password: Secret::new(password.to_owned()) }
+}
+
+/// A password that is found wherever it was written down.
+fn canary(whose: &str) -> String {
+    format!("canary-{whose}-{:016x}", rand::random::<u64>())
+}
+
+/// The quarantine group, as RDS lists it.
+pub fn quarantine() -> Vec<String> {
+    vec![QUARANTINE_GROUP.to_owned()]
+}
+
+fn lay_over(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                lay_over(base.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
