@@ -1,0 +1,63 @@
+# What there is to do here. Each target does its own set-up (scripts/setup) and says what it installs.
+#
+#   ARGS      for `make rehearse` and `make test`, such as ARGS=--json or ARGS=a_test_by_name
+#   LOCKED    --locked in CI: Cargo.lock must be up to date
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+DEFINITION := statemachine/restore.asl.json
+SHELL_SCRIPTS := scripts/setup .ci/run
+
+.DEFAULT_GOAL := help
+.PHONY: help rehearse test check advisories package bench
+
+help: ## Say what there is to do.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The workspace is built as a whole, because building one package alone chooses other features of the
+# dependencies and compiles them a second time.
+rehearse: ## Restore a database on this machine, through the whole pipeline. ARGS=--json for one JSON document.
+	@scripts/setup rehearse
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@$(TARGET)/debug/aurora-restore rehearse $(ARGS)
+
+test: ## Run all tests. ARGS=name for some.
+	@scripts/setup test
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    set -x; $(CARGO) nextest run $(LOCKED) --workspace $(ARGS); \
+	else \
+	    set -x; $(CARGO) test $(LOCKED) --workspace --lib --bins --tests $(ARGS); \
+	fi
+	$(CARGO) test $(LOCKED) --workspace --doc
+
+check: ## Formatting, lints, documentation, dependencies, definition: what CI checks before the tests.
+	@scripts/setup check
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --workspace
+	@# cargo-deny before 0.20 does not read deny.toml as it stands.
+	@if $(CARGO) deny --version 2>/dev/null | grep -qE ' (0\.[2-9][0-9]|[1-9][0-9]*)\.'; then \
+	    set -x; $(CARGO) deny check bans licenses sources; \
+	else \
+	    set -x; scripts/check-dependencies; \
+	fi
+	statelint $(DEFINITION)
+	@if [ -x .tools/node_modules/.bin/asl-validator ]; then \
+	    set -x; .tools/node_modules/.bin/asl-validator --json-path $(DEFINITION); \
+	fi
+	@for script in $(SHELL_SCRIPTS); do sh -c 'head -n 1 "$$1" | grep -q bash && bash -n "$$1" || sh -n "$$1"' - "$$script" || exit 1; done
+	python3 -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' scripts/check-dependencies scripts/package
+
+advisories: ## Known vulnerabilities in dependencies. Needs cargo-deny 0.20, and a network for its database.
+	$(CARGO) deny check advisories
+
+package: ## Build the functions for Lambda, small: package/<step>.zip. Takes about ten minutes.
+	@scripts/setup package
+	scripts/package
+
+bench: ## Run the benchmarks; docs/performance.md says what they measure.
+	@scripts/setup test
+	$(CARGO) bench $(LOCKED) --workspace --bench '*'
