@@ -249,6 +249,7 @@ impl PostgresServer {
             .user(ADMIN)
             .dbname(database)
             .application_name("rds")
+            .options("-c client_min_messages=warning")
             .connect(NoTls)
     }
 

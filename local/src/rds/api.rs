@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::audit::AuditRecord;
 use super::form::Form;
 use super::names::Place;
+use super::state::Book;
 use super::xml::{Xml, error_response};
 use super::{
     Inner, Rds, catalog, cluster, copy, deletion, errors, events, instance, modification,
@@ -358,7 +359,6 @@ const OPERATIONS: &[Operation] = &[
                 "RotateMasterUserPassword",
                 "VpcSecurityGroupIds",
                 "DBClusterParameterGroupName",
-                "DBInstanceParameterGroupName",
                 "EnableIAMDatabaseAuthentication",
                 "CloudwatchLogsExportConfiguration",
                 "DeletionProtection",
@@ -370,7 +370,6 @@ const OPERATIONS: &[Operation] = &[
                 "ServerlessV2ScalingConfiguration",
                 "EngineVersion",
                 "AllowMajorVersionUpgrade",
-                "EnableHttpEndpoint",
                 "DatabaseInsightsMode",
                 "AutoMinorVersionUpgrade",
             ],
@@ -495,7 +494,7 @@ impl Service for Rds {
             form,
             now: rds.now(),
         };
-        let request_id = rds.edit(|book| book.new_uuid()).to_string();
+        let request_id = rds.edit(Book::new_request_id);
         let answer = perform(rds, &action, &call).await;
         record(rds, &action, &call, answer.as_ref().err());
         match answer {

@@ -32,6 +32,7 @@ const BUSY: [&str; 10] = [
 pub(super) fn delete_cluster(rds: &Arc<Inner>, call: &Call) -> Answer {
     let form = &call.form;
     let final_snapshot = final_snapshot(form)?;
+    let backups_go_too = form.flag("DeleteAutomatedBackups")?.unwrap_or(true);
     let resource_id = rds.edit(|book| {
         let cluster = book.cluster(&call.place, form.required("DBClusterIdentifier")?)?;
         check_deletable(rds, book, cluster)?;
@@ -57,7 +58,7 @@ pub(super) fn delete_cluster(rds: &Arc<Inner>, call: &Call) -> Answer {
         }
         Ok::<_, ApiError>(snapshot)
     })?;
-    finish_cluster(rds, &resource_id, snapshot);
+    finish_cluster(rds, &resource_id, snapshot, backups_go_too);
     answer
 }
 
@@ -102,7 +103,12 @@ fn check_deletable(rds: &Inner, book: &Book, cluster: &Cluster) -> Result<(), Ap
     Ok(())
 }
 
-fn finish_cluster(rds: &Arc<Inner>, resource_id: &str, final_snapshot: Option<String>) {
+fn finish_cluster(
+    rds: &Arc<Inner>,
+    resource_id: &str,
+    final_snapshot: Option<String>,
+    backups_go_too: bool,
+) {
     let id = resource_id.to_owned();
     let lasting = rds.lasting(
         rds.settings.durations.delete_cluster,
@@ -141,6 +147,12 @@ fn finish_cluster(rds: &Arc<Inner>, resource_id: &str, final_snapshot: Option<St
         let gone = flow.edit(|book| {
             let cluster = book.clusters.remove(&id)?;
             book.past.push(cluster.view());
+            if backups_go_too {
+                book.snapshots.retain(|_, snapshot| {
+                    snapshot.kind != SnapshotType::Automated
+                        || snapshot.origin.cluster_resource_id != id
+                });
+            }
             Some(cluster)
         })?;
         flow.tell(&gone.place, &gone.id, Happening::ClusterDeleted)

@@ -68,7 +68,8 @@ const ACCEPTING: [&str; 7] = [
 ];
 
 /// Parameters that are kept and shown and change nothing here.
-const SHOWN_ONLY: [(&str, &str); 8] = [
+const SHOWN_ONLY: [(&str, &str); 9] = [
+    ("PubliclyAccessible", "PubliclyAccessible"),
     ("EnablePerformanceInsights", "PerformanceInsightsEnabled"),
     ("PerformanceInsightsKMSKeyId", "PerformanceInsightsKMSKeyId"),
     (
@@ -128,7 +129,6 @@ impl Instance {
             .text("InstanceCreateTime", super::xml::timestamp(self.created))
             .text("AvailabilityZone", &self.zone)
             .text("MultiAZ", false)
-            .text("PubliclyAccessible", false)
             .text("PromotionTier", self.promotion_tier)
             .text("DbiResourceId", &self.resource_id)
             .text("DBInstanceArn", self.arn())
@@ -257,7 +257,7 @@ fn insert(rds: &Inner, book: &mut Book, call: &Call, id: &str) -> Result<String,
             .text("CACertificateIdentifier")
             .unwrap_or("rds-ca-rsa2048-g1")
             .to_owned(),
-        shown_only: BTreeMap::new(),
+        shown_only: BTreeMap::from([("PubliclyAccessible", "false".to_owned())]),
         tags: Tags::from_form(form, rds.settings.quotas.tags_per_resource)?,
         created: call.now,
         visible_from: call.now + rds.settings.invisible_after_create,

@@ -163,10 +163,9 @@ impl Snapshot {
     }
 
     fn percent(&self, now: OffsetDateTime) -> u8 {
-        if self.status.is("available") {
-            100
-        } else {
-            self.progress.percent(now)
+        match self.status.as_str() {
+            "creating" | "copying" | "failed" => self.progress.percent(now),
+            _ => 100,
         }
     }
 

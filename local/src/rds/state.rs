@@ -32,6 +32,7 @@ pub(super) struct Book {
     pub(super) audit: Vec<AuditRecord>,
     pub(super) past: Vec<ResourceView>,
     random: StdRng,
+    requests: u64,
 }
 
 impl Book {
@@ -46,6 +47,7 @@ impl Book {
             audit: Vec::new(),
             past: Vec::new(),
             random: StdRng::seed_from_u64(seed),
+            requests: 0,
         }
     }
 
@@ -137,6 +139,13 @@ impl Book {
     /// A random UUID.
     pub(super) fn new_uuid(&mut self) -> uuid::Uuid {
         uuid::Builder::from_random_bytes(self.random.random()).into_uuid()
+    }
+
+    /// The id of a request. These come from a count of their own: however often somebody asks,
+    /// what is made gets the same ids.
+    pub(super) fn new_request_id(&mut self) -> String {
+        self.requests += 1;
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &self.requests.to_be_bytes()).to_string()
     }
 
     /// Whether something of this probability happens.

@@ -293,6 +293,15 @@ impl Cloud {
             })
     }
 
+    /// The group that everything is in that is not told otherwise.
+    pub(crate) async fn default_security_group(&self) -> String {
+        self.create_cluster("with-defaults", &[]).await;
+        self.cluster("with-defaults")
+            .await
+            .text("VpcSecurityGroups/VpcSecurityGroupMembership/VpcSecurityGroupId")
+            .unwrap()
+    }
+
     /// Every status a resource had, in order.
     pub(crate) fn statuses(&self, kind: &str, id: &str) -> Vec<String> {
         self.rds

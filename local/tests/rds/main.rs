@@ -1,7 +1,8 @@
 //! RDS, spoken to as a client does: raw Query requests in, XML out, real PostgreSQL beneath.
 //!
 //! tokio's time is paused, so a quarter of an hour of `creating` passes at once
-//! while whatever a database really does takes the time it takes.
+//! while whatever a database really does takes the time it takes. Tests that are
+//! not about data run without servers.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,5 +11,17 @@
 )]
 
 mod cloud;
+mod neighbours;
 
+mod copying;
+mod credentials;
+mod defaults;
+mod deletion;
+mod events;
+mod leftovers;
 mod lifecycle;
+mod refusals;
+mod renaming;
+mod sharing;
+mod stopping;
+mod troubles;
