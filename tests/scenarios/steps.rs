@@ -5,6 +5,9 @@ use aurora_restore_core::Step;
 use pipeline_tests::{Scene, TARGET};
 use serde_json::{Value, json};
 
+/// The start of an execution that only the test knows.
+const STARTED_AT: &str = "2026-11-21T00:00:00.000Z";
+
 fn step(name: &str) -> Step {
     STEPS.into_iter().find(|step| step.name == name).unwrap()
 }
@@ -24,7 +27,7 @@ async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
     let before = (scene.everything(), scene.view("cluster", TARGET).resource_id);
     let plan = event(
         "Plan",
-        json!({"executionArn": scene.local.stack.execution_arn("restore-1"), "input": scene.request()}),
+        json!({"executionArn": scene.local.stack.execution_arn("restore-1"), "startedAt": run.started_at(), "input": scene.request()}),
     );
     for (name, event) in [
         ("plan", plan),
@@ -48,8 +51,9 @@ async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn undo_never_removes_a_target_that_is_in_service() {
     let scene = Scene::real().await;
-    scene.restore(scene.request()).await;
-    let answer = scene.invoke(step("cleanup"), event("Undo", json!({"action": "undo"}))).await.unwrap();
+    let run = scene.restore(scene.request()).await;
+    let undo = event("Undo", json!({"action": "undo", "startedAt": run.started_at()}));
+    let answer = scene.invoke(step("cleanup"), undo).await.unwrap();
     assert_eq!(answer, json!({"deleting": []}));
     assert_eq!(scene.view("cluster", TARGET).status, "available");
     scene.local.shutdown().await;
@@ -88,7 +92,7 @@ async fn a_cluster_that_took_our_name_is_not_adopted() {
     // The name is free when the plan is made, and taken when the cluster is restored.
     let plan = event(
         "Plan",
-        json!({"executionArn": scene.local.stack.execution_arn("restore-1"), "input": scene.request()}),
+        json!({"executionArn": scene.local.stack.execution_arn("restore-1"), "startedAt": STARTED_AT, "input": scene.request()}),
     );
     scene.invoke(step("plan"), plan).await.unwrap();
     rds.create_db_cluster()
@@ -101,8 +105,26 @@ async fn a_cluster_that_took_our_name_is_not_adopted() {
         .unwrap();
     let refused = scene.invoke(step("restore"), event("RestoreCluster", json!({"action": "restore-cluster"}))).await;
     assert!(refused.clone().unwrap_err().contains("AR0012"), "{refused:?}");
-    let answer = scene.invoke(step("cleanup"), event("Undo", json!({"action": "undo"}))).await.unwrap();
+    let undo = event("Undo", json!({"action": "undo", "startedAt": STARTED_AT}));
+    let answer = scene.invoke(step("cleanup"), undo).await.unwrap();
     assert_eq!(answer, json!({"deleting": []}), "a stranger's cluster is not ours to remove");
     assert!(scene.everything().iter().any(|arn| arn.ends_with(TARGET)));
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_used_again_neither_adopts_nor_undoes_the_earlier_restore() {
+    let scene = Scene::metadata().await;
+    let plan = |started_at: &str| {
+        let arn = scene.local.stack.execution_arn("restore-1");
+        event("Plan", json!({"executionArn": arn, "startedAt": started_at, "input": scene.request()}))
+    };
+    scene.invoke(step("plan"), plan(STARTED_AT)).await.unwrap();
+    scene.invoke(step("restore"), event("RestoreCluster", json!({"action": "restore-cluster"}))).await.unwrap();
+    let later = "2027-03-01T00:00:00.000Z";
+    let refused = scene.invoke(step("plan"), plan(later)).await.unwrap_err();
+    assert!(refused.contains("AR0034"), "{refused}");
+    let undo = event("Undo", json!({"action": "undo", "startedAt": later}));
+    assert_eq!(scene.invoke(step("cleanup"), undo).await.unwrap(), json!({"deleting": []}));
     scene.local.shutdown().await;
 }

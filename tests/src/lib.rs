@@ -392,6 +392,15 @@ impl Run<'_> {
         assert!(told[0].message.starts_with(outcome), "{}", told[0].message);
     }
 
+    /// When the execution started, as the state machine hands it to its functions.
+    pub fn started_at(&self) -> String {
+        let events = self.execution.history().events();
+        let scheduled = events.iter().map(|event| event.to_json()).find(|event| event["type"] == "TaskScheduled").unwrap();
+        let parameters = scheduled["taskScheduledEventDetails"]["parameters"].as_str().unwrap();
+        let parameters: Value = serde_json::from_str(parameters).unwrap();
+        parameters["Payload"]["startedAt"].as_str().unwrap().to_owned()
+    }
+
     /// The states' records, by state.
     pub fn steps(&self) -> BTreeMap<String, String> {
         self.report.steps.iter().map(|step| (step.state.clone(), step.outcome.clone())).collect()

@@ -21,6 +21,9 @@ pub const STEP: Step = Step { name: "cleanup", run };
 struct Event {
     restore_id: String,
     action: Action,
+    /// When the execution started; only Undo asks, because it may come before there is a plan.
+    #[serde(default)]
+    started_at: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -44,7 +47,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
         let id = RestoreId::parse(&event.restore_id)?;
         match event.action {
             Action::Retire => answer(&retire(context, &Restore::load(context, &id).await?).await?),
-            Action::Undo => match Restore::find(context, &id).await? {
+            // A plan of an earlier execution of the same name is not ours to undo.
+            Action::Undo => match Restore::find(context, &id).await?.filter(|found| found.belongs_to(&event.started_at)) {
                 Some(restore) => answer(&undo(context, &restore).await?),
                 None => answer(&Undone::default()), // failed before there was a plan: nothing was made
             },

@@ -268,7 +268,7 @@ impl Restore {
     async fn explain_refusal(context: &Context, plan: Plan, table: Table) -> Result<Self, StepError> {
         let id = RestoreId::parse(&plan.restore_id)?;
         if let Some(recorded) = Self::find(context, &id).await? {
-            return recorded.of_execution(&plan.execution_arn);
+            return recorded.of_execution(&plan.execution_started_at);
         }
         let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
         let text = |name: &str| lock.as_ref().and_then(|lock| lock.text(name)).unwrap_or("unknown").to_owned();
@@ -284,18 +284,24 @@ impl Restore {
         ))
     }
 
-    /// This restore, if it is the one of `execution_arn`.
+    /// This restore, if it is the one of this execution.
     ///
     /// # Errors
     /// AR0034 when another execution used the id.
-    pub fn of_execution(self, execution_arn: &str) -> Result<Self, StepError> {
-        if self.plan.execution_arn == execution_arn {
+    pub fn of_execution(self, started_at: &str) -> Result<Self, StepError> {
+        if self.belongs_to(started_at) {
             return Ok(self);
         }
+        let plan = &self.plan;
         Err(StepError::new(
             &AR0034,
-            format!("restore `{}` was already planned by {}", self.plan.restore_id, self.plan.execution_arn),
+            format!("restore `{}` was already planned by the execution of {}", plan.restore_id, plan.execution_started_at),
         ))
+    }
+
+    /// Whether this restore was planned by the execution that started then.
+    pub fn belongs_to(&self, started_at: &str) -> bool {
+        self.plan.execution_started_at == started_at
     }
 
     /// The plan.
@@ -457,9 +463,16 @@ pub async fn ending(table: &Table, id: &RestoreId) -> Result<Option<Ending>, Ste
 
 /// Records the end of a restore that failed before it had a plan, and so has neither lock nor resources.
 ///
+/// Where an earlier restore used the same id, its record stands.
+///
 /// # Errors
 /// What DynamoDB refuses.
-pub async fn end_without_plan(context: &Context, id: &RestoreId, execution_arn: &str, ending: &Ending) -> Result<(), StepError> {
+pub async fn end_without_plan(
+    context: &Context,
+    id: &RestoreId,
+    execution_arn: &str,
+    ending: &Ending,
+) -> Result<(), StepError> {
     let now = context.clock.now();
     let item = Item::key(&restore_key(id.as_str()), "META")
         .with("restoreId", id.as_str())
@@ -469,7 +482,7 @@ pub async fn end_without_plan(context: &Context, id: &RestoreId, execution_arn: 
         .with("endedAt", rfc3339(now))
         .with("ending", to_json(ending)?)
         .with_number(TTL, (now + KEPT_FOR).unix_timestamp());
-    context.table().put(item, None).await.map(|_| ())
+    context.table().put(item, Some(Condition::absent())).await.map(|_| ())
 }
 
 /// The token of an execution that waits for a resource.

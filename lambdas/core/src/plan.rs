@@ -20,6 +20,8 @@ pub struct Plan {
     pub restore_id: String,
     /// The execution's ARN, for the lock and for people.
     pub execution_arn: String,
+    /// When the execution started, as Step Functions tells it: a name, and so an ARN, can be used again after 90 days.
+    pub execution_started_at: String,
     /// The profile it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,

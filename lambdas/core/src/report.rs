@@ -79,6 +79,17 @@ pub struct Seconds {
     pub working: f64,
 }
 
+impl Report {
+    /// Lets the report say that the restore ended like this.
+    pub fn end(&mut self, ending: Ending) {
+        self.outcome = ending.status.name().to_owned();
+        self.error = ending.error;
+        self.cause = ending.cause;
+        self.leftovers = ending.leftovers;
+        self.target = ending.target;
+    }
+}
+
 /// Builds the report of a restore; `None` when there is no such restore.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use aurora_restore_core::ledger::Ending;
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
@@ -37,6 +38,8 @@ pub const METRICS: [&str; 9] = [
 #[serde(rename_all = "camelCase")]
 struct Event {
     restore_id: String,
+    /// How the restore ended when it failed; on success the record says so.
+    ending: Option<Ending>,
 }
 
 /// What the state machine learns.
@@ -50,7 +53,7 @@ pub struct Answer {
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
-        answer(&notify(context, &RestoreId::parse(&event.restore_id)?).await?)
+        answer(&notify(context, &RestoreId::parse(&event.restore_id)?, event.ending).await?)
     })
 }
 
@@ -58,9 +61,12 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 ///
 /// # Errors
 /// What SNS or DynamoDB refuses.
-pub async fn notify(context: &Context, id: &RestoreId) -> Result<Answer, StepError> {
+pub async fn notify(context: &Context, id: &RestoreId, ending: Option<Ending>) -> Result<Answer, StepError> {
     let report = report::build(&context.table(), id, context.clock.now()).await?;
-    let report = report.ok_or_else(|| StepError::defect(format!("restore `{}` left no record", id.as_str())))?;
+    let mut report = report.ok_or_else(|| StepError::defect(format!("restore `{}` left no record", id.as_str())))?;
+    if let Some(ending) = ending {
+        report.end(ending); // what the state machine knows counts, also where it could not be recorded
+    }
     let attribute = |value: &str| {
         MessageAttributeValue::builder()
             .data_type("String")

@@ -23,7 +23,19 @@ pub const STEP: Step = Step { name: "plan", run };
 struct Event {
     restore_id: String,
     execution_arn: String,
+    started_at: String,
     input: Value,
+}
+
+/// The execution that asks for a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Execution<'a> {
+    /// Its name.
+    pub id: &'a RestoreId,
+    /// Its ARN.
+    pub arn: &'a str,
+    /// When it started, as Step Functions tells it.
+    pub started_at: &'a str,
 }
 
 /// What the state machine learns.
@@ -50,7 +62,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
         let id = RestoreId::parse(&event.restore_id)?;
-        answer(&plan(context, &id, &event.execution_arn, &event.input).await?)
+        let execution = Execution { id: &id, arn: &event.execution_arn, started_at: &event.started_at };
+        answer(&plan(context, execution, &event.input).await?)
     })
 }
 
@@ -58,16 +71,11 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 ///
 /// # Errors
 /// AR0001 to AR0016, AR0024 and AR0034: see each.
-pub async fn plan(
-    context: &Context,
-    id: &RestoreId,
-    execution_arn: &str,
-    input: &Value,
-) -> Result<Answer, StepError> {
-    let restore = match Restore::find(context, id).await? {
-        Some(recorded) => recorded.of_execution(execution_arn)?,
+pub async fn plan(context: &Context, execution: Execution<'_>, input: &Value) -> Result<Answer, StepError> {
+    let restore = match Restore::find(context, execution.id).await? {
+        Some(recorded) => recorded.of_execution(execution.started_at)?,
         None => {
-            let plan = make(context, id, execution_arn, input).await?;
+            let plan = make(context, execution, input).await?;
             Restore::begin(context, plan).await?
         }
     };
@@ -86,12 +94,7 @@ pub async fn plan(
 ///
 /// # Errors
 /// As [`plan`].
-pub async fn make(
-    context: &Context,
-    id: &RestoreId,
-    execution_arn: &str,
-    input: &Value,
-) -> Result<Plan, StepError> {
+pub async fn make(context: &Context, execution: Execution<'_>, input: &Value) -> Result<Plan, StepError> {
     let settings = DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
     let profile = request::profile_name(input)?;
     let request = match profile {
@@ -103,7 +106,7 @@ pub async fn make(
         }
     };
     settings.permit(&request.source.cluster_identifier, &request.target.cluster_identifier)?;
-    let origin = resolve::Origin { id, execution_arn, profile, settings: &settings };
+    let origin = resolve::Origin { execution, profile, settings: &settings };
     let plan = resolve::plan(context, &request, &origin).await?;
     preflight::check(context, &plan).await?;
     Ok(plan)

@@ -10,10 +10,11 @@ use aurora_restore_core::{Context, Plan, StepError, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 use time::OffsetDateTime;
 
+use crate::Execution;
+
 /// Where a plan comes from.
 pub(crate) struct Origin<'a> {
-    pub(crate) id: &'a RestoreId,
-    pub(crate) execution_arn: &'a str,
+    pub(crate) execution: Execution<'a>,
     pub(crate) profile: Option<&'a str>,
     pub(crate) settings: &'a DeployedSettings,
 }
@@ -21,7 +22,7 @@ pub(crate) struct Origin<'a> {
 /// Resolves every field of the plan.
 pub(crate) async fn plan(context: &Context, request: &Request, origin: &Origin<'_>) -> Result<Plan, StepError> {
     let now = context.clock.now();
-    let account = own_account(context, origin.execution_arn).await?;
+    let account = own_account(context, origin.execution.arn).await?;
     let region = context.aws.region().to_owned();
     let source_region = request.source.region.clone().unwrap_or_else(|| region.clone());
 
@@ -31,14 +32,15 @@ pub(crate) async fn plan(context: &Context, request: &Request, origin: &Origin<'
     refuse_source_as_target(request, &source, &account, &region)?;
 
     let target = target(request, &source, live.as_ref(), &account, &region);
-    let copy = snapshot_copy(request, &source, &account, &region, origin.id);
+    let copy = snapshot_copy(request, &source, &account, &region, origin.execution.id);
     let source_master_secret_arn = source_secret(request, live.as_ref())?;
-    let secret_name = request.credentials.secret_name.clone().unwrap_or_else(|| origin.id.master_secret());
+    let secret_name = request.credentials.secret_name.clone().unwrap_or_else(|| origin.execution.id.master_secret());
     let family = family(&source.engine, &source.engine_version);
     let quarantine_parameter_group = origin.settings.quarantine_parameter_groups.get(&family).cloned();
     Ok(Plan {
-        restore_id: origin.id.as_str().to_owned(),
-        execution_arn: origin.execution_arn.to_owned(),
+        restore_id: origin.execution.id.as_str().to_owned(),
+        execution_arn: origin.execution.arn.to_owned(),
+        execution_started_at: origin.execution.started_at.to_owned(),
         profile: origin.profile.map(str::to_owned),
         planned_at: now,
         source,

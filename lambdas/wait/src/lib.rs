@@ -27,6 +27,7 @@ pub const STEP: Step = Step { name: "wait", run };
 struct Event {
     restore_id: String,
     execution_arn: String,
+    started_at: String,
     state: String,
     wait_for: WaitFor,
     task_token: String,
@@ -84,7 +85,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Leaves the token, looks once, and answers if there is an answer. What is still awaited, if anything.
 async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepError> {
     let id = RestoreId::parse(&event.restore_id)?;
-    let restore = Restore::find(context, &id).await?;
+    // A plan of an earlier execution of the same name is not this one's.
+    let restore = Restore::find(context, &id).await?.filter(|found| found.belongs_to(&event.started_at));
     if event.wait_for == WaitFor::Undo {
         let look = undo::Look { id: &id, execution_arn: &event.execution_arn, entered_at: event.entered_at, failure: event.failure.as_ref() };
         if let Some(restore) = &restore {
