@@ -1,5 +1,6 @@
 //! The pipeline in a local cloud: what rehearsals, `local up` and tests start with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -55,6 +56,8 @@ impl LocalOptions {
 pub struct LocalPipeline {
     /// The cloud.
     pub cloud: LocalCloud,
+    /// Its RDS.
+    pub rds: Rds,
     /// What the pipeline's parts are called.
     pub stack: Stack,
     /// For SDK clients of the account's root in this process.
@@ -72,7 +75,9 @@ impl LocalPipeline {
     /// When no database server is installed, the port is taken, or the deployment is refused.
     pub async fn start(options: LocalOptions) -> Result<Self> {
         let rds = RdsSettings { seed: options.seed, ..options.rds };
-        let cloud = LocalCloud::builder().seed(options.seed).speed(options.speed).rds(rds).start()?;
+        let cloud = LocalCloud::builder().seed(options.seed).speed(options.speed).start();
+        let rds = Rds::new(cloud.world(), rds)?;
+        cloud.world().register("rds", Arc::new(rds.clone()));
         let server = match options.port {
             Some(port) => Some(cloud.serve_on(port).await?),
             None => None,
@@ -82,15 +87,15 @@ impl LocalPipeline {
             account: cloud.account().to_owned(),
             region: cloud.region().to_owned(),
         };
-        let settings = deployed_settings(cloud.rds(), options.flows);
+        let settings = deployed_settings(&rds, options.flows);
         deployment::deploy(&cloud, &stack, &settings, &options.functions).await?;
         let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
         let pipeline = Pipeline::new(&config, stack.clone());
-        Ok(Self { cloud, stack, config, pipeline, server })
+        Ok(Self { cloud, rds, stack, config, pipeline, server })
     }
 
     /// An RDS client of the account's root.
-    pub fn rds(&self) -> aws_sdk_rds::Client {
+    pub fn rds_client(&self) -> aws_sdk_rds::Client {
         aws_sdk_rds::Client::new(&self.config)
     }
 

@@ -47,7 +47,7 @@ async fn measure(mode: Mode) -> String {
     let mut options = LocalOptions::in_process(1);
     options.rds.event_loss = mode.event_loss;
     let scene = Scene::with(options).await;
-    scene.local.cloud.rds().script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
+    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
     let request = scene.request_with(json!({"waits": {"heartbeatSeconds": mode.heartbeat_seconds}}));
     let run = scene.restore(request).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);

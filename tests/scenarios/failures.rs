@@ -100,7 +100,7 @@ async fn groups_and_classes_that_do_not_exist_are_refused_before_anything_is_mad
         let run = scene.restore_as(&format!("restore-{number}"), scene.request_with(over)).await;
         run.assert_failed_clean(code);
     }
-    let made: Vec<_> = scene.local.cloud.rds().audit().into_iter().filter(|call| call.action.starts_with("Restore")).collect();
+    let made: Vec<_> = scene.local.rds.audit().into_iter().filter(|call| call.action.starts_with("Restore")).collect();
     assert!(made.is_empty(), "{made:?}");
     scene.local.shutdown().await;
 }
@@ -117,7 +117,7 @@ async fn a_source_whose_old_password_cannot_be_tried_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_restore_that_fails_in_rds_is_undone() {
     let scene = Scene::metadata().await;
-    scene.local.cloud.rds().fail_next_restore("incompatible-restore");
+    scene.local.rds.fail_next_restore("incompatible-restore");
     let run = scene.restore(scene.request()).await;
     run.assert_failed_clean("AR0018");
     assert!(run.failure().1.contains("incompatible-restore"), "{}", run.failure().1);
@@ -143,7 +143,7 @@ async fn a_restore_that_fails_in_rds_is_undone() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_rds_has_no_room_for_is_undone_with_its_cluster() {
     let scene = Scene::metadata().await;
-    scene.local.cloud.rds().script(Kind::Instance, &format!("{TARGET}-1"), Trouble::EndsIn("insufficient-capacity".into()));
+    scene.local.rds.script(Kind::Instance, &format!("{TARGET}-1"), Trouble::EndsIn("insufficient-capacity".into()));
     let run = scene.restore(scene.request()).await;
     run.assert_failed_clean("AR0019");
     assert_eq!(run.report.removed.len(), 2, "{:?}", run.report.removed);
@@ -155,7 +155,7 @@ async fn a_copy_that_fails_half_way_is_removed() {
     let scene = Scene::metadata().await;
     let key = scene.key_in(&scene.local.stack.region).await;
     let remote = scene.copy_to_region("eu-central-1").await;
-    scene.local.cloud.rds().script(Kind::SnapshotCopy, "aurora-restore-*", Trouble::FailsAt(40));
+    scene.local.rds.script(Kind::SnapshotCopy, "aurora-restore-*", Trouble::FailsAt(40));
     let before = scene.everything();
     let over = json!({"source": {"region": "eu-central-1", "snapshot": remote}, "target": {"kmsKeyId": key}});
     let run = scene.restore(scene.request_with(over)).await;
@@ -183,7 +183,7 @@ async fn a_check_that_does_not_hold_fails_the_run_before_anyone_can_reach_the_ta
 async fn capacity_that_comes_back_is_waited_for() {
     let scene = Scene::real().await;
     let refusal = ApiError::new(403, "InsufficientDBClusterCapacityFault", "not now");
-    scene.local.cloud.rds().script(Kind::RestoredCluster, "*", Trouble::Refused(refusal));
+    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::Refused(refusal));
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     let attempts = run.report.steps.iter().find(|step| step.state == "RestoreCluster").unwrap().attempts;
@@ -194,7 +194,7 @@ async fn capacity_that_comes_back_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_never_becomes_available_meets_the_deadline() {
     let scene = Scene::metadata().await;
-    scene.local.cloud.rds().script(Kind::RestoredCluster, "*", Trouble::NeverReady);
+    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::NeverReady);
     let run = scene.restore(scene.request_with(json!({"waits": {"clusterDeadlineMinutes": 30}}))).await;
     let (error, cause) = run.failure();
     assert_eq!(error, "AR0020", "{cause}");

@@ -158,7 +158,7 @@ async fn the_final_parameter_group_comes_in_switch_with_the_reboot_it_needs() {
     assert_eq!(scene.cluster(TARGET).await.db_cluster_parameter_group(), Some("staging-params"));
     let in_quarantine = run.report.evidence.iter().find(|finding| finding.check == "setting: cluster parameter group in quarantine");
     assert_eq!(in_quarantine.unwrap().detail, "default.aurora-postgresql15");
-    let rebooted = scene.local.cloud.rds().audit().iter().any(|call| call.action == "RebootDBInstance");
+    let rebooted = scene.local.rds.audit().iter().any(|call| call.action == "RebootDBInstance");
     assert!(rebooted);
     scene.local.shutdown().await;
 }

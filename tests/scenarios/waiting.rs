@@ -8,7 +8,7 @@ use serde_json::json;
 #[tokio::test(start_paused = true)]
 async fn a_forty_five_minute_restore_takes_at_most_forty_transitions() {
     let scene = Scene::real().await;
-    scene.local.cloud.rds().script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
+    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     let minutes = run.report.seconds.total / 60.0;

@@ -89,7 +89,7 @@ impl Scene {
 
     /// An RDS client of the account's root.
     pub fn rds(&self) -> aws_sdk_rds::Client {
-        self.local.rds()
+        self.local.rds_client()
     }
 
     /// Where the scene plays.
@@ -243,7 +243,7 @@ impl Scene {
 
     /// Everything RDS holds, by ARN, and every secret that is not the source's.
     pub fn everything(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.local.cloud.rds().resources(None).into_iter().map(|view| view.arn).collect();
+        let mut all: Vec<String> = self.local.rds.resources(None).into_iter().map(|view| view.arn).collect();
         all.sort_unstable();
         all
     }
@@ -261,7 +261,7 @@ impl Scene {
 
     /// One resource, now or in the past.
     pub fn view(&self, kind: &str, id: &str) -> ResourceView {
-        let rds = self.local.cloud.rds();
+        let rds = &self.local.rds;
         let mut all = rds.resources(None);
         all.extend(rds.past_resources(None));
         all.into_iter().find(|view| view.kind == kind && view.id == id).unwrap_or_else(|| panic!("no {kind} {id}"))
@@ -276,7 +276,7 @@ impl Scene {
     /// Where a cluster listens.
     pub async fn endpoint(&self, id: &str) -> Endpoint {
         let cluster = self.cluster(id).await;
-        let pem = self.local.cloud.rds().certificate_authority();
+        let pem = self.local.rds.certificate_authority();
         Endpoint {
             host: cluster.endpoint().unwrap().to_owned(),
             port: u16::try_from(cluster.port().unwrap()).unwrap(),

@@ -56,7 +56,7 @@ impl Source {
         let cluster = create_cluster(local, &master).await?;
         let host = cluster.endpoint().unwrap_or_default().to_owned();
         let port = u16::try_from(cluster.port().unwrap_or(5432)).context("the source's port")?;
-        let tls = match local.cloud.rds().certificate_authority() {
+        let tls = match local.rds.certificate_authority() {
             Some(pem) => DatabaseTls::VerifyFullWith { authorities_pem: pem.to_owned() },
             None => DatabaseTls::Disable,
         };
@@ -83,7 +83,7 @@ impl Source {
     /// # Errors
     /// What RDS refuses.
     pub async fn snapshot(&self, local: &LocalPipeline, name: &str) -> Result<()> {
-        let rds = local.rds();
+        let rds = local.rds_client();
         rds.create_db_cluster_snapshot()
             .db_cluster_identifier(SOURCE_CLUSTER)
             .db_cluster_snapshot_identifier(name)
@@ -142,7 +142,7 @@ async fn store_secret(local: &LocalPipeline, master: &Credentials) -> Result<Str
 }
 
 async fn create_groups(local: &LocalPipeline) -> Result<()> {
-    let rds = local.rds();
+    let rds = local.rds_client();
     rds.create_db_subnet_group()
         .db_subnet_group_name(SUBNET_GROUP)
         .db_subnet_group_description("orders")
@@ -166,7 +166,7 @@ async fn create_groups(local: &LocalPipeline) -> Result<()> {
 }
 
 async fn create_cluster(local: &LocalPipeline, master: &Credentials) -> Result<DbCluster> {
-    let rds = local.rds();
+    let rds = local.rds_client();
     rds.create_db_cluster()
         .db_cluster_identifier(SOURCE_CLUSTER)
         .engine("aurora-postgresql")
