@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use aurora_restore::deployment::Functions;
 use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
-use aurora_restore::rehearsal::{self, Options, PROCESSES_SPEED};
+use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::errors::{self, Code};
 use aurora_restore_core::ledger::Status;

@@ -210,7 +210,7 @@ async fn a_cluster_that_never_becomes_available_meets_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_notification_that_cannot_be_sent_changes_nothing() {
     let scene = Scene::real().await;
-    scene.local.cloud.sns().delete_all_topics();
+    scene.forget_topic().await;
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.path().last().map(String::as_str), Some("Restored"));
     let failed = scene.restore_as("restore-2", json!({"profile": "missing"})).await;

@@ -143,7 +143,7 @@ async fn a_profile_is_a_request_with_a_name() {
     let run = scene.restore(json!({"profile": "nightly", "target": {"tags": {"team": "data"}}})).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     assert_eq!(run.report.profile.as_deref(), Some("nightly"));
-    assert_eq!(scene.view("cluster", TARGET).tags.get("team").map(String::as_str), Some("data"));
+    assert_eq!(scene.view("cluster", TARGET).tags.get("team"), Some("data"));
     scene.local.shutdown().await;
 }
 

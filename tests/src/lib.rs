@@ -150,6 +150,12 @@ impl Scene {
         self.local.until("the snapshot", ready).await.unwrap();
     }
 
+    /// Deletes the topic for outcomes.
+    pub async fn forget_topic(&self) {
+        let sns = aws_sdk_sns::Client::new(&self.local.config);
+        sns.delete_topic().topic_arn(self.local.stack.settings().topic_arn).send().await.unwrap();
+    }
+
     /// A usable key of a region: its ARN.
     pub async fn key_in(&self, region: &str) -> String {
         let caller = self.caller(region);
