@@ -35,7 +35,7 @@ impl OsAccount {
     /// # Errors
     /// When this process is root and no unprivileged account exists.
     pub fn choose() -> Result<Self, DatabaseError> {
-        if id(&["-u"]) != Some(0) {
+        if own_user_id() != Some(0) {
             return Ok(Self::Ourselves);
         }
         UNPRIVILEGED
@@ -72,6 +72,11 @@ impl OsAccount {
             Self::Other { user, group } => chown(path, Some(user), Some(group)),
         }
     }
+}
+
+/// The number of the user this process runs as.
+pub(crate) fn own_user_id() -> Option<u32> {
+    id(&["-u"])
 }
 
 fn id(arguments: &[&str]) -> Option<u32> {

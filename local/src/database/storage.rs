@@ -17,7 +17,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::DatabaseError;
-use super::os_account::{OsAccount, run};
+use super::os_account::{OsAccount, own_user_id, run};
+
+/// The file system in memory that Linux has.
+const MEMORY: &str = "/dev/shm";
+
+/// A cluster or a snapshot takes some 40 MB; with this much free a file system in memory will do.
+const PLENTY_KIB: u64 = 4 * 1024 * 1024;
+
+/// The data root of those who name none.
+///
+/// An empty database has more than a thousand files, and making them is most of
+/// what a restore costs; in memory it is ten times quicker.
+#[must_use]
+pub fn quickest_base() -> PathBuf {
+    // Another user's directory could be neither written to nor swept.
+    let name = format!("aurora-local-cloud-{}", own_user_id().unwrap_or_default());
+    match free_kib(Path::new(MEMORY)) {
+        Some(free) if free >= PLENTY_KIB => Path::new(MEMORY).join(name),
+        _ => std::env::temp_dir().join(name),
+    }
+}
+
+fn free_kib(directory: &Path) -> Option<u64> {
+    let output = Command::new("df").arg("-Pk").arg(directory).output().ok()?;
+    // The header, then: file system, size, used, available, ...
+    String::from_utf8(output.stdout)
+        .ok()?
+        .lines()
+        .nth(1)?
+        .split_whitespace()
+        .nth(3)?
+        .parse()
+        .ok()
+}
 
 /// One world's directory under the data root.
 #[derive(Debug)]

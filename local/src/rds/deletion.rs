@@ -11,6 +11,7 @@ use super::lifecycle::blocking;
 use super::snapshot::{self, SnapshotType};
 use super::state::Book;
 use super::tags::Tags;
+use super::trouble::Kind;
 use super::xml::Xml;
 use super::{Inner, cluster, errors, instance, names};
 use crate::request::ApiError;
@@ -124,6 +125,10 @@ fn finish_cluster(
                 Some(())
             })?;
         }
+        let name = flow.cluster(&id, |cluster, _| Some(cluster.id.clone()))?;
+        if flow.stuck(Kind::Cluster, &name, "deleting")? {
+            return None;
+        }
         // Its instances are on their way out; it goes after the last of them.
         flow.until(|book| book.instances_of(&id).is_empty().then_some(()))
             .await?;
@@ -206,6 +211,10 @@ fn finish_instance(rds: &Arc<Inner>, resource_id: &str) {
             && let Err(error) = blocking(move || volume.stop()).await
         {
             tracing::error!(%error, "a database server was not stopped");
+        }
+        let name = flow.instance(&id, |instance, _| Some(instance.id.clone()))?;
+        if flow.stuck(Kind::Instance, &name, "deleting")? {
+            return None;
         }
         flow.sleep(lasting).await;
         let gone = flow.edit(|book| {

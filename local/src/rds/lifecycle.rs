@@ -18,6 +18,7 @@ use super::instance::Instance;
 use super::names::Place;
 use super::snapshot::Snapshot;
 use super::state::Book;
+use super::trouble::{Kind, Trouble};
 use crate::database::DatabaseError;
 
 /// A flow's view of RDS.
@@ -40,9 +41,12 @@ impl Inner {
             changed: self.changed.subscribe(),
         };
         let steps = steps(flow);
-        tokio::spawn(async move {
-            steps.await;
-        });
+        // A world that is gone has no time left for anything to happen in.
+        if let Some(world) = self.world.upgrade() {
+            world.spawn(async move {
+                steps.await;
+            });
+        }
     }
 }
 
@@ -99,6 +103,14 @@ impl Flow {
             rds.tell(place, id, happening);
             Some(())
         })
+    }
+
+    /// Whether a test wants this resource to stay in the status it has just got.
+    pub(super) fn stuck(&self, kind: Kind, name: &str, status: &str) -> Option<bool> {
+        let meant = |trouble: &Trouble| {
+            matches!(trouble, Trouble::NeverLeaves(stuck) if stuck == status).then_some(())
+        };
+        self.with(|rds| Some(rds.trouble(kind, name, meant).is_some()))
     }
 
     /// Waits until this finds something in the book.

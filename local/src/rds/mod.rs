@@ -56,7 +56,7 @@ use crate::database::certificates::Authority;
 use crate::database::discovery::find_postgres;
 use crate::database::os_account::OsAccount;
 use crate::database::postgres::PostgresEngine;
-use crate::database::storage::DataRoot;
+use crate::database::storage::{DataRoot, quickest_base};
 use crate::database::volume::Store;
 use crate::database::{DatabaseError, Volume};
 use crate::world::World;
@@ -103,7 +103,8 @@ impl Rds {
             Data::Metadata => (None, None),
             Data::Real => {
                 let authority = Arc::new(Authority::new()?);
-                let root = DataRoot::open(&settings.data_root, OsAccount::choose()?)?;
+                let base = settings.data_root.clone().unwrap_or_else(quickest_base);
+                let root = DataRoot::open(&base, OsAccount::choose()?)?;
                 let engine = PostgresEngine::new(
                     find_postgres()?,
                     Arc::clone(&root),

@@ -406,14 +406,21 @@ fn make_changes(rds: &Arc<Inner>, resource_id: &str) {
     });
 }
 
+/// Makes the first change in the queue. Nothing comes back when it is never to end.
 async fn make(flow: &Flow, id: &str, change: Change) -> Option<()> {
     let (status, lasting) = flow.with(|rds| Some(rds.going_through(&change, id)))?;
-    flow.cluster(id, |cluster, now| {
-        cluster
-            .status
-            .is("available")
-            .then(|| cluster.status.set(status, now))
+    let begun = flow.cluster(id, |cluster, now| {
+        let available = cluster.status.is("available");
+        if available {
+            cluster.status.set(status, now);
+        }
+        Some(available.then(|| cluster.id.clone()))
     })?;
+    // It was taken from under us: the change stays in the queue until the cluster is available again.
+    let Some(name) = begun else { return Some(()) };
+    if flow.stuck(Kind::Cluster, &name, status)? {
+        return None;
+    }
     flow.sleep(lasting).await;
     let happening = match change {
         Change::Settings(settings) => flow.cluster(id, |cluster, now| {
@@ -431,10 +438,9 @@ async fn make(flow: &Flow, id: &str, change: Change) -> Option<()> {
     };
     let (place, name) = flow.cluster(id, |cluster, now| {
         cluster.changes.pop_front();
-        cluster
-            .status
-            .is(status)
-            .then(|| cluster.status.set("available", now))?;
+        if cluster.status.is(status) {
+            cluster.status.set("available", now);
+        }
         Some((cluster.place.clone(), cluster.id.clone()))
     })?;
     if let Some(happening) = happening {

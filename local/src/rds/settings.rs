@@ -8,7 +8,8 @@ use crate::database::addresses::AddressPlan;
 /// What a world's RDS is like.
 #[derive(Clone, Debug)]
 pub struct RdsSettings {
-    /// Times faster than life: every duration is divided by it.
+    /// Times faster than life: every duration is divided by it. It comes on top of the world's clock,
+    /// which may run fast itself; one of the two is enough.
     pub speed: f64,
     /// How long things take in life.
     pub durations: Durations,
@@ -18,8 +19,9 @@ pub struct RdsSettings {
     pub quotas: Quotas,
     /// Real servers, or none.
     pub data: Data,
-    /// Where data directories are made; each world has its own below it and removes it.
-    pub data_root: PathBuf,
+    /// Where data directories are made; each world has its own below it and removes it. Left out, it is
+    /// memory if there is plenty, for copying is what takes time, and else the temporary directory.
+    pub data_root: Option<PathBuf>,
     /// How clusters are told apart on the network.
     pub addresses: AddressPlan,
     /// Decides everything that is random: resource ids, addresses, jitter, lost events.
@@ -48,7 +50,7 @@ impl Default for RdsSettings {
             jitter: 0.1,
             quotas: Quotas::default(),
             data: Data::Real,
-            data_root: std::env::temp_dir().join("aurora-local-cloud"),
+            data_root: None,
             addresses: if cfg!(target_os = "linux") {
                 AddressPlan::OnePerCluster
             } else {

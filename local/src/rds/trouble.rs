@@ -32,6 +32,9 @@ pub enum Trouble {
     FailsAt(u8),
     /// Its first status never changes.
     NeverReady,
+    /// It stays in this status, once a modification or its deletion has put it there: `modifying`,
+    /// `resetting-master-credentials`, `deleting`, ...
+    NeverLeaves(String),
     /// It takes this many times as long.
     Slow(f64),
     /// A cluster, so long after it became available, can no longer use its key.

@@ -77,7 +77,7 @@ async fn a_shared_snapshot_is_seen_and_restored_by_its_arn_alone() {
             .call("DescribeDBClusterSnapshots", &["IncludeShared=true"])
             .await
             .all(ids),
-        [arn.clone()]
+        [arn.as_str()]
     );
     assert_eq!(
         other
@@ -87,7 +87,7 @@ async fn a_shared_snapshot_is_seen_and_restored_by_its_arn_alone() {
             )
             .await
             .all(ids),
-        [arn.clone()]
+        [arn.as_str()]
     );
     assert_eq!(
         other
@@ -203,7 +203,7 @@ async fn a_shared_encrypted_snapshot_needs_both_keys() {
     assert_eq!(other.snapshot("copy").await.text("KmsKeyId").unwrap(), ours);
 
     // Restored without a key of its own, a cluster goes on depending on the other account's.
-    let snapshot = format!("{}", cloud.arn("cluster-snapshot", "nightly"));
+    let snapshot = cloud.arn("cluster-snapshot", "nightly");
     other.restore("dependent", &snapshot, &[]).await;
     assert_eq!(
         other.cluster("dependent").await.text("KmsKeyId").unwrap(),

@@ -214,6 +214,45 @@ async fn a_reset_comes_to_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_modification_and_a_deletion_never_end() {
+    let cloud = with_snapshot().await;
+    let never_leaves = |status: &str| Trouble::NeverLeaves(status.to_owned());
+    cloud.rds.script(
+        Kind::Cluster,
+        "orders",
+        never_leaves("resetting-master-credentials"),
+    );
+    cloud
+        .rds
+        .script(Kind::Instance, "orders-1", never_leaves("deleting"));
+    cloud
+        .call(
+            "ModifyDBCluster",
+            &[
+                "DBClusterIdentifier=orders",
+                "MasterUserPassword=another-password",
+            ],
+        )
+        .await;
+    cloud
+        .call("DeleteDBInstance", &["DBInstanceIdentifier=orders-1"])
+        .await;
+    wait_minutes(24 * 60).await;
+    assert_eq!(
+        cloud.cluster("orders").await.text("Status").unwrap(),
+        "resetting-master-credentials"
+    );
+    assert_eq!(
+        cloud
+            .instance("orders-1")
+            .await
+            .text("DBInstanceStatus")
+            .unwrap(),
+        "deleting"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_call_is_written_down() {
     let cloud = with_snapshot().await;
     let _ = cloud
