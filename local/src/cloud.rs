@@ -10,13 +10,19 @@ use crate::clock::FastClock;
 use crate::cloudwatch::CloudWatch;
 use crate::credentials::{AccessKey, DEFAULT_ACCOUNT};
 use crate::dynamodb::DynamoDb;
+use crate::eventbridge::{EventBridge, EventBridgeApi};
 use crate::http_client::{InProcessHttpClient, WorldTime};
+use crate::kms::Kms;
 use crate::lambda::{FunctionKind, FunctionSettings, Lambda, LambdaApi};
+use crate::parameter_store::ParameterStore;
 use crate::randomness::unpredictable_seed;
 use crate::recorded::RecordedText;
 use crate::request::ApiError;
+use crate::secrets_manager::SecretsManager;
 use crate::server::Server;
+use crate::sns::Sns;
 use crate::step_functions::StepFunctions;
+use crate::sts::Sts;
 use crate::world::World;
 
 /// Where things happen when nothing else is said.
@@ -89,21 +95,42 @@ impl LocalCloudBuilder {
             }
         });
         let world = World::with_seed(Arc::clone(&clock), &self.account, self.seed);
-        let cloudwatch = Arc::new(CloudWatch::new(Arc::downgrade(&world)));
+        let weak = || Arc::downgrade(&world);
+        let cloudwatch = Arc::new(CloudWatch::new(weak()));
         let dynamodb = Arc::new(DynamoDb::new(clock));
-        let lambda = Arc::new(Lambda::new(Arc::downgrade(&world), Arc::clone(&cloudwatch)));
+        let lambda = Arc::new(Lambda::new(weak(), Arc::clone(&cloudwatch)));
         let step_functions = Arc::new(StepFunctions::new(&world, &lambda, self.seed));
+        let sns = Arc::new(Sns::new(weak()));
+        let events = EventBridge::new(
+            weak(),
+            Arc::clone(&lambda),
+            Arc::clone(&step_functions),
+            Arc::clone(&sns),
+        );
+        let secrets = Arc::new(SecretsManager::new(weak()));
+        let parameters = Arc::new(ParameterStore::new(weak()));
+        world.set_event_bus(events.clone());
         world.register("monitoring", cloudwatch.clone());
         world.register("dynamodb", dynamodb.clone());
         world.register("lambda", Arc::new(LambdaApi(Arc::clone(&lambda))));
         world.register("states", step_functions.clone());
+        world.register("sns", sns.clone());
+        world.register("events", Arc::new(EventBridgeApi(Arc::clone(&events))));
+        world.register("secretsmanager", secrets.clone());
+        world.register("ssm", parameters.clone());
+        world.register("kms", Arc::new(Kms::new(weak())));
+        world.register("sts", Arc::new(Sts::new(weak())));
         LocalCloud {
             account: self.account,
             region: self.region,
             world,
             cloudwatch,
             dynamodb,
+            events,
             lambda,
+            parameters,
+            secrets,
+            sns,
             step_functions,
         }
     }
@@ -118,7 +145,11 @@ pub struct LocalCloud {
     world: Arc<World>,
     cloudwatch: Arc<CloudWatch>,
     dynamodb: Arc<DynamoDb>,
+    events: Arc<EventBridge>,
     lambda: Arc<Lambda>,
+    parameters: Arc<ParameterStore>,
+    secrets: Arc<SecretsManager>,
+    sns: Arc<Sns>,
     step_functions: Arc<StepFunctions>,
 }
 
@@ -164,6 +195,24 @@ impl LocalCloud {
     #[must_use]
     pub fn dynamodb(&self) -> &Arc<DynamoDb> {
         &self.dynamodb
+    }
+
+    /// The event bus: every event there has been.
+    #[must_use]
+    pub fn events(&self) -> &Arc<EventBridge> {
+        &self.events
+    }
+
+    /// Secrets.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<SecretsManager> {
+        &self.secrets
+    }
+
+    /// Topics, and every message published to them.
+    #[must_use]
+    pub fn sns(&self) -> &Arc<Sns> {
+        &self.sns
     }
 
     /// Functions and their logs.
@@ -249,6 +298,9 @@ impl LocalCloud {
             self.lambda.recorded_texts(),
             self.dynamodb.recorded_texts(),
             self.cloudwatch.recorded_texts(),
+            self.events.recorded_texts(),
+            self.parameters.recorded_texts(),
+            self.sns.recorded_texts(),
         ]
         .concat()
     }
