@@ -6,10 +6,10 @@
 //! answers to the source's password, copies queue and are limited, and events
 //! may be lost. What is not implemented is refused by name.
 //!
-//! One [`Rds`] serves every account and region of a [`World`]. [`api`] names the
+//! One [`Rds`] serves every account and region of a [`World`]. `api` names the
 //! operations; the modules beside it hold one concept each, its calls and its
 //! place in answers together. Whatever happens after a call has been answered
-//! is a flow ([`lifecycle`]) on the world's clock.
+//! is a flow (`lifecycle`) on the world's clock.
 
 mod api;
 mod audit;
