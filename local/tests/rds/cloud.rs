@@ -55,14 +55,17 @@ impl Cloud {
     }
 
     pub(crate) fn with(settings: RdsSettings) -> Self {
+        let clock = RuntimeClock::starting_at(datetime!(2026-04-01 10:00 UTC));
+        Self::in_world(World::new(Arc::new(clock)), settings)
+    }
+
+    /// RDS beside whatever a world has already.
+    pub(crate) fn in_world(world: Arc<World>, settings: RdsSettings) -> Self {
         // What a server said when it did not start is in the log.
         let _ = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::WARN)
             .with_test_writer()
             .try_init();
-        let world = World::new(Arc::new(RuntimeClock::starting_at(
-            datetime!(2026-04-01 10:00 UTC),
-        )));
         let rds = Rds::new(&world, settings).unwrap();
         world.register("rds", Arc::new(rds.clone()));
         Self {

@@ -13,6 +13,7 @@
 mod cloud;
 mod neighbours;
 
+mod company;
 mod copying;
 mod credentials;
 mod defaults;
