@@ -1,7 +1,7 @@
 //! A whole world, put together: what tests and rehearsals start with.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use asl_interpreter::{Clock, RuntimeClock};
 use time::OffsetDateTime;
@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use crate::clock::FastClock;
 use crate::cloudwatch::CloudWatch;
 use crate::credentials::{AccessKey, DEFAULT_ACCOUNT};
+use crate::database::DatabaseError;
 use crate::dynamodb::DynamoDb;
 use crate::eventbridge::{EventBridge, EventBridgeApi};
 use crate::http_client::{InProcessHttpClient, WorldTime};
@@ -16,6 +17,7 @@ use crate::kms::Kms;
 use crate::lambda::{FunctionKind, FunctionSettings, Lambda, LambdaApi};
 use crate::parameter_store::ParameterStore;
 use crate::randomness::unpredictable_seed;
+use crate::rds::{Rds, RdsSettings};
 use crate::recorded::RecordedText;
 use crate::request::ApiError;
 use crate::secrets_manager::SecretsManager;
@@ -108,7 +110,6 @@ impl LocalCloudBuilder {
             Arc::clone(&sns),
         );
         let secrets = Arc::new(SecretsManager::new(weak()));
-        let parameters = Arc::new(ParameterStore::new(weak()));
         world.set_event_bus(events.clone());
         world.register("monitoring", cloudwatch.clone());
         world.register("dynamodb", dynamodb.clone());
@@ -117,7 +118,7 @@ impl LocalCloudBuilder {
         world.register("sns", sns.clone());
         world.register("events", Arc::new(EventBridgeApi(Arc::clone(&events))));
         world.register("secretsmanager", secrets.clone());
-        world.register("ssm", parameters.clone());
+        world.register("ssm", Arc::new(ParameterStore::new(weak())));
         world.register("kms", Arc::new(Kms::new(weak())));
         world.register("sts", Arc::new(Sts::new(weak())));
         LocalCloud {
@@ -128,7 +129,7 @@ impl LocalCloudBuilder {
             dynamodb,
             events,
             lambda,
-            parameters,
+            rds: OnceLock::new(),
             secrets,
             sns,
             step_functions,
@@ -138,7 +139,8 @@ impl LocalCloudBuilder {
 
 /// A running world and its services.
 ///
-/// Dropping it ends nothing that is under way; [`LocalCloud::shutdown`] does.
+/// When it is dropped, and no server serves it any more, everything in it ends:
+/// executions, functions and their processes, database servers.
 pub struct LocalCloud {
     account: String,
     region: String,
@@ -147,7 +149,7 @@ pub struct LocalCloud {
     dynamodb: Arc<DynamoDb>,
     events: Arc<EventBridge>,
     lambda: Arc<Lambda>,
-    parameters: Arc<ParameterStore>,
+    rds: OnceLock<Rds>,
     secrets: Arc<SecretsManager>,
     sns: Arc<Sns>,
     step_functions: Arc<StepFunctions>,
@@ -253,13 +255,13 @@ impl LocalCloud {
     /// An HTTP client for SDK configurations in this process: no sockets.
     #[must_use]
     pub fn http_client(&self) -> InProcessHttpClient {
-        InProcessHttpClient::new(Arc::clone(&self.world))
+        InProcessHttpClient::new(&self.world)
     }
 
     /// The world's time for SDK configurations in this process.
     #[must_use]
     pub fn time_source(&self) -> WorldTime {
-        WorldTime(Arc::clone(&self.world))
+        WorldTime::new(&self.world)
     }
 
     /// Root credentials of an account, for SDK configurations.
@@ -293,16 +295,24 @@ impl LocalCloud {
     /// search for what must not be there.
     #[must_use]
     pub fn recorded_texts(&self) -> Vec<RecordedText> {
-        [
-            self.step_functions.recorded_texts(),
-            self.lambda.recorded_texts(),
-            self.dynamodb.recorded_texts(),
-            self.cloudwatch.recorded_texts(),
-            self.events.recorded_texts(),
-            self.parameters.recorded_texts(),
-            self.sns.recorded_texts(),
-        ]
-        .concat()
+        self.world.recorded_texts()
+    }
+
+    /// Adds RDS.
+    ///
+    /// # Errors
+    /// When no database server is installed or its data cannot be kept.
+    pub fn add_rds(&self, settings: RdsSettings) -> Result<Rds, DatabaseError> {
+        let rds = Rds::new(&self.world, settings)?;
+        self.world.register("rds", Arc::new(rds.clone()));
+        let _ = self.rds.set(rds.clone());
+        Ok(rds)
+    }
+
+    /// RDS, if it was added.
+    #[must_use]
+    pub fn rds(&self) -> Option<&Rds> {
+        self.rds.get()
     }
 
     /// Ends what is under way: executions, deliveries, functions and their processes.

@@ -54,25 +54,6 @@ impl DynamoDb {
         databases.into_iter().map(sweep).sum()
     }
 
-    /// Every item of every table, as JSON text.
-    pub(crate) fn recorded_texts(&self) -> Vec<RecordedText> {
-        let databases = self
-            .lock()
-            .iter()
-            .map(|(place, database)| (place.clone(), database.clone()))
-            .collect::<Vec<_>>();
-        let mut texts = Vec::new();
-        for ((account, region), database) in databases {
-            for (table, item) in every_item(&database) {
-                texts.push(RecordedText::new(
-                    format!("dynamodb {account}/{region} {table}"),
-                    item.to_string(),
-                ));
-            }
-        }
-        texts
-    }
-
     fn database(&self, caller: &Caller) -> Result<Database, DynoxideError> {
         let place = (caller.account.clone(), caller.region.clone());
         let mut databases = self.lock();
@@ -120,6 +101,24 @@ impl Service for DynamoDb {
             ),
             Err(Refusal::Api(error)) => error.to_json_response(),
         }
+    }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        let databases = self
+            .lock()
+            .iter()
+            .map(|(place, database)| (place.clone(), database.clone()))
+            .collect::<Vec<_>>();
+        let mut texts = Vec::new();
+        for ((account, region), database) in databases {
+            for (table, item) in every_item(&database) {
+                texts.push(RecordedText::new(
+                    format!("dynamodb {account}/{region} {table}"),
+                    item.to_string(),
+                ));
+            }
+        }
+        texts
     }
 }
 

@@ -4,9 +4,10 @@
 //! parsing of answers and error codes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
+use asl_interpreter::Clock;
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -21,16 +22,20 @@ use crate::layer::Severed;
 use crate::world::World;
 
 /// An HTTP client for AWS SDK configurations whose only server is a [`World`].
+///
+/// It does not keep the world alive: functions hold clients, and the world functions.
 #[derive(Clone)]
 pub struct InProcessHttpClient {
-    world: Arc<World>,
+    world: Weak<World>,
 }
 
 impl InProcessHttpClient {
     /// A client of this world.
     #[must_use]
-    pub fn new(world: Arc<World>) -> Self {
-        Self { world }
+    pub fn new(world: &Arc<World>) -> Self {
+        Self {
+            world: Arc::downgrade(world),
+        }
     }
 }
 
@@ -54,8 +59,13 @@ impl HttpClient for InProcessHttpClient {
 
 impl HttpConnector for InProcessHttpClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let world = Arc::clone(&self.world);
-        HttpConnectorFuture::new(async move { exchange(&world, request).await })
+        let world = self.world.clone();
+        HttpConnectorFuture::new(async move {
+            match world.upgrade() {
+                Some(world) => exchange(&world, request).await,
+                None => Err(ConnectorError::io("the local cloud has ended".into())),
+            }
+        })
     }
 }
 
@@ -79,7 +89,19 @@ async fn exchange(world: &World, request: HttpRequest) -> Result<HttpResponse, C
 /// The world's time for SDK configurations: credentials then expire when the world
 /// says so, and not when the machine does.
 #[derive(Clone)]
-pub struct WorldTime(pub Arc<World>);
+pub struct WorldTime {
+    clock: Arc<dyn Clock>,
+}
+
+impl WorldTime {
+    /// The time of this world.
+    #[must_use]
+    pub fn new(world: &World) -> Self {
+        Self {
+            clock: Arc::clone(world.clock()),
+        }
+    }
+}
 
 impl fmt::Debug for WorldTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,6 +111,6 @@ impl fmt::Debug for WorldTime {
 
 impl TimeSource for WorldTime {
     fn now(&self) -> SystemTime {
-        self.0.now().into()
+        self.clock.now().into()
     }
 }

@@ -63,22 +63,6 @@ impl ParameterStore {
         }
     }
 
-    /// Every version of every parameter, as it would be read without decryption.
-    pub(crate) fn recorded_texts(&self) -> Vec<RecordedText> {
-        let mut texts = Vec::new();
-        self.parameters.for_each(|account, region, parameters| {
-            for (name, parameter) in parameters {
-                let place = format!("ssm {account}/{region} {name}");
-                let values = parameter
-                    .versions
-                    .iter()
-                    .map(|version| parameter.shown(&version.value, false));
-                texts.extend(values.map(|value| RecordedText::new(&place, value)));
-            }
-        });
-        texts
-    }
-
     fn answer(&self, request: &Request) -> Result<Value, ApiError> {
         let body = request.json_body()?;
         let (caller, fields) = (&request.caller, Fields::new(&body));
@@ -309,6 +293,21 @@ impl Service for ParameterStore {
             Ok(answer) => json_response(200, &answer),
             Err(error) => error.to_json_response(),
         }
+    }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        let mut texts = Vec::new();
+        self.parameters.for_each(|account, region, parameters| {
+            for (name, parameter) in parameters {
+                let place = format!("ssm {account}/{region} {name}");
+                let values = parameter
+                    .versions
+                    .iter()
+                    .map(|version| parameter.shown(&version.value, false));
+                texts.extend(values.map(|value| RecordedText::new(&place, value)));
+            }
+        });
+        texts
     }
 }
 

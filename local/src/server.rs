@@ -3,10 +3,10 @@
 //! `AWS_ENDPOINT_URL=http://127.0.0.1:PORT` is all a client needs. There is no TLS
 //! and no signature check, so it binds to the loopback interface and nothing else.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -18,11 +18,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::layer::Severed;
 use crate::request::response;
 use crate::world::World;
 
 /// The path that answers without a signature, for scripts that wait for the endpoint.
 pub const HEALTH_PATH: &str = "/_local/health";
+
+/// How long requests under way may take to end at shutdown.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A running endpoint. Dropping it leaves it running; [`Server::shutdown`] ends it.
 pub struct Server {
@@ -78,7 +82,13 @@ async fn accept(listener: TcpListener, world: Arc<World>, mut stopped: watch::Re
             _ = stopped.changed() => break,
         }
     }
-    connections.shutdown().await;
+    // A request held back by a fault never ends by itself.
+    if tokio::time::timeout(GRACE, connections.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::debug!("connections were cut off at shutdown");
+    }
 }
 
 fn serve(stream: TcpStream, world: Arc<World>, connections: &GracefulShutdown) {
@@ -101,11 +111,9 @@ fn serve(stream: TcpStream, world: Arc<World>, connections: &GracefulShutdown) {
 #[derive(Debug, thiserror::Error)]
 enum Unanswered {
     #[error(transparent)]
-    Severed(#[from] crate::layer::Severed),
+    Severed(#[from] Severed),
     #[error(transparent)]
     Hyper(#[from] hyper::Error),
-    #[error(transparent)]
-    Never(#[from] Infallible),
 }
 
 async fn exchange(
@@ -119,6 +127,11 @@ async fn exchange(
     let body = body.collect().await?.to_bytes();
     let answer = world
         .receive(parts.method, parts.uri, parts.headers, body)
-        .await?;
-    Ok(answer.map(Full::new))
+        .await;
+    match answer {
+        Ok(response) => Ok(response.map(Full::new)),
+        // The client's own timeout ends this, or its patience.
+        Err(Severed::TimedOut) => std::future::pending().await,
+        Err(severed) => Err(severed.into()),
+    }
 }

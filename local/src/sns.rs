@@ -103,23 +103,6 @@ impl Sns {
         self.publish_with(caller, topic_arn, subject, text, BTreeMap::new())
     }
 
-    /// Every message.
-    pub(crate) fn recorded_texts(&self) -> Vec<RecordedText> {
-        let text = |message: Message| {
-            let attributes = message
-                .attributes
-                .iter()
-                .map(|(name, value)| format!("\n{name}: {value}"))
-                .collect::<String>();
-            let subject = message.subject.unwrap_or_default();
-            RecordedText::new(
-                format!("sns {}", message.topic_arn),
-                format!("{subject}\n{}{attributes}", message.message),
-            )
-        };
-        self.messages().into_iter().map(text).collect()
-    }
-
     fn answer(
         &self,
         caller: &Caller,
@@ -402,6 +385,22 @@ impl Service for Sns {
             }
             Err((protocol, error)) => wire::write(protocol, &NAMES, "", &request_id, Err(error)),
         }
+    }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        let text = |message: Message| {
+            let attributes = message
+                .attributes
+                .iter()
+                .map(|(name, value)| format!("\n{name}: {value}"))
+                .collect::<String>();
+            let subject = message.subject.unwrap_or_default();
+            RecordedText::new(
+                format!("sns {}", message.topic_arn),
+                format!("{subject}\n{}{attributes}", message.message),
+            )
+        };
+        self.messages().into_iter().map(text).collect()
     }
 }
 

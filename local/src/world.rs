@@ -17,13 +17,23 @@ use crate::credentials::{AccessKey, Credentials, DEFAULT_ACCOUNT};
 use crate::events::Event;
 use crate::layer::{Answer, Layer};
 use crate::randomness::{Randomness, unpredictable_seed};
+use crate::recorded::RecordedText;
 use crate::request::{ApiError, Caller, Request, Response};
+
+/// The header that carries a request's id.
+const REQUEST_ID: &str = "x-amzn-requestid";
 
 /// One AWS service in the local cloud, for all accounts and regions.
 #[async_trait]
 pub trait Service: Send + Sync {
     /// Answers one request. Errors are answers too, in the service's protocol.
     async fn handle(&self, request: Request) -> Response;
+
+    /// What it has written down where somebody could read it, for searches. Not what
+    /// it keeps secret by trade.
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        Vec::new()
+    }
 }
 
 /// Receives what services publish on the event bus.
@@ -141,6 +151,19 @@ impl World {
         tasks.drain(..).for_each(|task| task.abort());
     }
 
+    /// What every service has written down where somebody could read it.
+    pub fn recorded_texts(&self) -> Vec<RecordedText> {
+        let services = self
+            .services
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        services
+            .values()
+            .flat_map(|service| service.recorded_texts())
+            .collect()
+    }
+
     /// Turns what came over the wire into a request that carries its caller and service.
     ///
     /// # Errors
@@ -180,28 +203,43 @@ impl World {
             Err(error) if wants_xml => return Ok(error.to_xml_response()),
             Err(error) => return Ok(error.to_json_response()),
         };
+        let answer = self.through_layers(&request).await;
+        answer.map(|response| self.with_request_id(response))
+    }
+
+    async fn through_layers(&self, request: &Request) -> Answer {
         let layers = self
             .layers
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let mut passed = Vec::new();
-        let mut answer = None;
+        let mut instead = None;
         for layer in layers.iter().rev() {
-            if let ControlFlow::Break(instead) = layer.before(&request).await {
-                answer = Some(instead);
+            if let ControlFlow::Break(answer) = layer.before(request).await {
+                instead = Some(answer);
                 break;
             }
             passed.push(layer);
         }
-        let mut answer = match answer {
+        let mut answer = match instead {
             Some(answer) => answer,
             None => Ok(self.handle(request.clone()).await),
         };
         for layer in passed.into_iter().rev() {
-            answer = layer.after(&request, answer).await;
+            answer = layer.after(request, answer).await;
         }
         answer
+    }
+
+    /// Every answer has an id that support would ask for.
+    fn with_request_id(&self, mut response: Response) -> Response {
+        if !response.headers().contains_key(REQUEST_ID)
+            && let Ok(id) = self.randomness.uuid().parse()
+        {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
     }
 
     /// Answers a request that already carries its caller and service.
@@ -265,5 +303,11 @@ impl World {
             text("__type"),
             text("message"),
         ))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

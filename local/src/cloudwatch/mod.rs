@@ -80,32 +80,6 @@ impl CloudWatch {
         found
     }
 
-    /// Names and dimensions of every metric and the settings of every alarm.
-    pub(crate) fn recorded_texts(&self) -> Vec<RecordedText> {
-        let mut texts = Vec::new();
-        self.contents.for_each(|account, region, contents| {
-            let place = format!("cloudwatch {account}/{region}");
-            for metric in contents.metrics.keys() {
-                let dimensions = metric
-                    .dimensions
-                    .iter()
-                    .map(|(name, value)| format!(" {name}={value}"))
-                    .collect::<String>();
-                texts.push(RecordedText::new(
-                    &place,
-                    format!("{} {}{dimensions}", metric.namespace, metric.name),
-                ));
-            }
-            texts.extend(
-                contents
-                    .alarms
-                    .values()
-                    .map(|alarm| RecordedText::new(&place, alarm.settings.to_string())),
-            );
-        });
-        texts
-    }
-
     fn now(&self) -> OffsetDateTime {
         self.world
             .upgrade()
@@ -481,6 +455,31 @@ impl Service for CloudWatch {
             }
             Err((protocol, error)) => wire::write(protocol, &NAMES, "", &request_id, Err(error)),
         }
+    }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        let mut texts = Vec::new();
+        self.contents.for_each(|account, region, contents| {
+            let place = format!("cloudwatch {account}/{region}");
+            for metric in contents.metrics.keys() {
+                let dimensions = metric
+                    .dimensions
+                    .iter()
+                    .map(|(name, value)| format!(" {name}={value}"))
+                    .collect::<String>();
+                texts.push(RecordedText::new(
+                    &place,
+                    format!("{} {}{dimensions}", metric.namespace, metric.name),
+                ));
+            }
+            texts.extend(
+                contents
+                    .alarms
+                    .values()
+                    .map(|alarm| RecordedText::new(&place, alarm.settings.to_string())),
+            );
+        });
+        texts
     }
 }
 

@@ -490,6 +490,10 @@ impl Service for EventBridgeApi {
             Err(error) => error.to_json_response(),
         }
     }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        self.0.recorded_texts()
+    }
 }
 
 impl Rule {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use time::macros::format_description;
 
 use super::{Function, FunctionKind, Invoked, Lambda};
+use crate::recorded::RecordedText;
 use crate::request::{ApiError, Request, Response, response};
 use crate::world::Service;
 
@@ -28,6 +29,10 @@ impl Service for LambdaApi {
         self.answer(&request)
             .await
             .unwrap_or_else(|error| refused(&error))
+    }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        self.0.recorded_texts()
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) async fn run(
     let invocation = Invocation {
         payload: job.payload,
         request_id: job.request_id.clone(),
-        deadline: now + timeout,
+        deadline: now
+            .saturating_add(time::Duration::try_from(timeout).unwrap_or(time::Duration::MAX)),
         function_name: function.settings.name.clone(),
         function_arn: function.arn.clone(),
         credentials: function.credentials.clone(),

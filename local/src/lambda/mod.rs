@@ -249,6 +249,20 @@ impl Lambda {
     }
 
     async fn run(&self, function: &Arc<Function>, payload: Value) -> Result<Invoked, ApiError> {
+        // Nothing here may hold the world while it waits: the end of the world ends the wait.
+        let (request_id, outcome) = self.begin(function, payload)?;
+        let result = outcome
+            .await
+            .map_err(|_| ApiError::new(500, "ServiceException", "the world has stopped"))?;
+        Ok(Invoked { request_id, result })
+    }
+
+    /// Starts a function; what it comes to can be waited for.
+    fn begin(
+        &self,
+        function: &Arc<Function>,
+        payload: Value,
+    ) -> Result<(String, oneshot::Receiver<Result<Value, Value>>), ApiError> {
         let world = self.world()?;
         if payload.to_string().len() > PAYLOAD_BYTES_MAX {
             let text = format!(
@@ -257,11 +271,11 @@ impl Lambda {
             return Err(ApiError::new(413, "RequestTooLargeException", text));
         }
         let place = function.take_place()?;
+        let request_id = world.randomness().uuid();
         let job = Job {
-            request_id: world.randomness().uuid(),
+            request_id: request_id.clone(),
             payload,
         };
-        let request_id = job.request_id.clone();
         let environment = self
             .process_environment
             .lock()
@@ -282,10 +296,7 @@ impl Lambda {
             };
             let _ = finished.send(bounded(result));
         });
-        let result = outcome
-            .await
-            .map_err(|_| ApiError::new(500, "ServiceException", "the world has stopped"))?;
-        Ok(Invoked { request_id, result })
+        Ok((request_id, outcome))
     }
 
     /// Finds a function by name, ARN or partial ARN, with or without `$LATEST`.

@@ -151,21 +151,6 @@ impl StepFunctions {
         self.interpreter.tokens()
     }
 
-    /// Every event of every history.
-    pub(crate) fn recorded_texts(&self) -> Vec<RecordedText> {
-        let mut texts = Vec::new();
-        for execution in self.executions() {
-            let place = format!("history {}", execution.launch().execution_arn);
-            let events = execution.history().events();
-            texts.extend(
-                events
-                    .iter()
-                    .map(|event| RecordedText::new(&place, event.to_json().to_string())),
-            );
-        }
-        texts
-    }
-
     async fn answer(&self, request: &Request) -> Result<Value, ApiError> {
         let body = request.json_body()?;
         let (caller, fields) = (&request.caller, Fields::new(&body));
@@ -248,6 +233,20 @@ impl Service for StepFunctions {
             Ok(body) => response(200, "application/x-amz-json-1.0", body.to_string()),
             Err(error) => error.to_json_response(),
         }
+    }
+
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        let mut texts = Vec::new();
+        for execution in self.executions() {
+            let place = format!("history {}", execution.launch().execution_arn);
+            let events = execution.history().events();
+            texts.extend(
+                events
+                    .iter()
+                    .map(|event| RecordedText::new(&place, event.to_json().to_string())),
+            );
+        }
+        texts
     }
 }
 

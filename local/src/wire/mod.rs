@@ -117,7 +117,9 @@ pub(crate) fn write(
             });
             response(200, "application/x-amz-json-1.0", body.to_string())
         }
-        (Protocol::Json, Err(error)) => shaped(names, &error).to_json_response(),
+        (Protocol::Json, Err(error)) => {
+            with_query_error(shaped(names, &error).to_json_response(), &error)
+        }
         (Protocol::Cbor, Ok(result)) => response(
             200,
             "application/cbor",

@@ -36,10 +36,18 @@ async fn a_lock_is_taken_once() {
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD" })
     };
     client.dynamodb("PutItem", take("1")).await.unwrap();
-    let refused = client.dynamodb("PutItem", take("2")).await.unwrap_err();
+    let headers = [("x-amz-target", "DynamoDB_20120810.PutItem")];
+    let body = take("2").to_string().into();
+    let refused = client
+        .send("dynamodb", http::Method::POST, "/", &headers, body)
+        .await;
+    assert_eq!(refused.status, 400);
+    let error = refused.json();
+    let code = error["__type"].as_str().unwrap();
+    assert!(code.ends_with("#ConditionalCheckFailedException"), "{code}");
     assert_eq!(
-        (refused.status, refused.code.as_str()),
-        (400, "ConditionalCheckFailedException")
+        error["Item"]["epoch"]["N"], "1",
+        "who holds the lock is told"
     );
 }
 

@@ -153,3 +153,35 @@ async fn a_request_that_is_not_understood_is_refused_in_its_own_protocol() {
     assert_eq!(response.status(), 403);
     assert!(response.body().starts_with(b"<ErrorResponse>"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_world_nobody_holds_any_more_ends_with_all_that_goes_on_in_it() {
+    let cloud = cloud();
+    let client = cloud.http_client();
+    let held = Arc::new(());
+    let watched = Arc::downgrade(&held);
+    let kind = local_cloud::lambda::FunctionKind::in_process(move |_| {
+        let (_client, held) = (client.clone(), Arc::clone(&held));
+        async move {
+            let _held = held;
+            std::future::pending().await
+        }
+    });
+    let settings = local_cloud::lambda::FunctionSettings::new("endless");
+    let arn = cloud
+        .add_function(settings.timeout(std::time::Duration::from_secs(900)), kind)
+        .unwrap();
+    let definition = json!({ "StartAt": "A", "States": { "A": { "Type": "Task", "Resource": arn, "End": true } } });
+    let machine = cloud
+        .put_state_machine("endless", &definition.to_string())
+        .unwrap();
+    let execution = cloud
+        .step_functions()
+        .start(&machine, "r-1", &json!({}))
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(execution.outcome().is_none());
+    drop(cloud);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(watched.upgrade().is_none());
+}
