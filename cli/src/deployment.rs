@@ -59,10 +59,19 @@ impl Functions {
     /// When one is missing: says how to build them.
     pub fn processes() -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own folder")?;
-        let beside = program.ancestors().skip(1).take(2).find(|folder| folder.join("plan").is_file());
+        let beside = program
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .find(|folder| folder.join("plan").is_file());
         match beside {
-            Some(directory) => Ok(Self::Processes { directory: directory.to_owned() }),
-            None => bail!("the functions' binaries are not beside {}: build them with `cargo build --workspace --bins`", program.display()),
+            Some(directory) => Ok(Self::Processes {
+                directory: directory.to_owned(),
+            }),
+            None => bail!(
+                "the functions' binaries are not beside {}: build them with `cargo build --workspace --bins`",
+                program.display()
+            ),
         }
     }
 }
@@ -79,15 +88,28 @@ pub async fn deploy(
 ) -> Result<()> {
     let caller = root(stack);
     create_table(cloud, &caller, stack).await?;
-    put_parameter(cloud, stack, &stack.settings().settings_parameter, &serde_json::to_string(settings)?).await?;
+    put_parameter(
+        cloud,
+        stack,
+        &stack.settings().settings_parameter,
+        &serde_json::to_string(settings)?,
+    )
+    .await?;
     let config = sdk_config(cloud, &stack.region, &cloud.root_key(&stack.account));
-    aws_sdk_sns::Client::new(&config).create_topic().name(stack.topic_name()).send().await.context("create the topic")?;
+    aws_sdk_sns::Client::new(&config)
+        .create_topic()
+        .name(stack.topic_name())
+        .send()
+        .await
+        .context("create the topic")?;
     let mut definition = DEFINITION.to_owned();
     for step in STEPS {
         let arn = add_function(cloud, stack, step, functions)?;
         definition = definition.replace(&placeholder(step.name), &arn);
     }
-    cloud.put_state_machine(&stack.name, &definition).map_err(|error| anyhow!("{error}"))?;
+    cloud
+        .put_state_machine(&stack.name, &definition)
+        .map_err(|error| anyhow!("{error}"))?;
     wake_on_events(cloud, &caller, stack).await
 }
 
@@ -95,7 +117,14 @@ pub async fn deploy(
 pub fn placeholder(step: &str) -> String {
     let name: String = step
         .split('-')
-        .map(|word| word.chars().next().map(|c| c.to_ascii_uppercase()).into_iter().chain(word.chars().skip(1)).collect::<String>())
+        .map(|word| {
+            word.chars()
+                .next()
+                .map(|c| c.to_ascii_uppercase())
+                .into_iter()
+                .chain(word.chars().skip(1))
+                .collect::<String>()
+        })
         .collect();
     format!("${{{name}FunctionArn}}")
 }
@@ -109,8 +138,18 @@ fn root(stack: &Stack) -> Caller {
     }
 }
 
-async fn call(cloud: &LocalCloud, caller: &Caller, service: &str, target: &str, body: Value) -> Result<Value> {
-    cloud.world().call(caller, service, target, &body).await.map_err(|error| anyhow!("{target}: {error}"))
+async fn call(
+    cloud: &LocalCloud,
+    caller: &Caller,
+    service: &str,
+    target: &str,
+    body: Value,
+) -> Result<Value> {
+    cloud
+        .world()
+        .call(caller, service, target, &body)
+        .await
+        .map_err(|error| anyhow!("{target}: {error}"))
 }
 
 async fn create_table(cloud: &LocalCloud, caller: &Caller, stack: &Stack) -> Result<()> {
@@ -129,31 +168,69 @@ async fn create_table(cloud: &LocalCloud, caller: &Caller, stack: &Stack) -> Res
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         "GlobalSecondaryIndexes": [index("by-status", "status"), index("by-target", "target")]
     });
-    call(cloud, caller, "dynamodb", "DynamoDB_20120810.CreateTable", body).await.map(|_| ())
+    call(
+        cloud,
+        caller,
+        "dynamodb",
+        "DynamoDB_20120810.CreateTable",
+        body,
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Puts a parameter, or replaces it.
 ///
 /// # Errors
 /// What Parameter Store refuses.
-pub async fn put_parameter(cloud: &LocalCloud, stack: &Stack, name: &str, value: &str) -> Result<()> {
+pub async fn put_parameter(
+    cloud: &LocalCloud,
+    stack: &Stack,
+    name: &str,
+    value: &str,
+) -> Result<()> {
     // A certificate authority makes the settings longer than the standard tier's 4 KB.
-    let tier = if value.len() > 4096 { "Advanced" } else { "Standard" };
-    let body = json!({"Name": name, "Value": value, "Type": "String", "Tier": tier, "Overwrite": true});
-    call(cloud, &root(stack), "ssm", "AmazonSSM.PutParameter", body).await.map(|_| ())
+    let tier = if value.len() > 4096 {
+        "Advanced"
+    } else {
+        "Standard"
+    };
+    let body =
+        json!({"Name": name, "Value": value, "Type": "String", "Tier": tier, "Overwrite": true});
+    call(cloud, &root(stack), "ssm", "AmazonSSM.PutParameter", body)
+        .await
+        .map(|_| ())
 }
 
 async fn wake_on_events(cloud: &LocalCloud, caller: &Caller, stack: &Stack) -> Result<()> {
     let rule = stack.function_name("wake");
-    let function = format!("arn:aws:lambda:{}:{}:function:{rule}", stack.region, stack.account);
+    let function = format!(
+        "arn:aws:lambda:{}:{}:function:{rule}",
+        stack.region, stack.account
+    );
     let pattern = json!({"source": ["aws.rds"], "detail-type": ["RDS DB Cluster Event", "RDS DB Instance Event"]});
-    call(cloud, caller, "events", "AWSEvents.PutRule", json!({"Name": rule, "EventPattern": pattern.to_string()})).await?;
+    call(
+        cloud,
+        caller,
+        "events",
+        "AWSEvents.PutRule",
+        json!({"Name": rule, "EventPattern": pattern.to_string()}),
+    )
+    .await?;
     let targets = json!({"Rule": rule, "Targets": [{"Id": "wake", "Arn": function}]});
-    call(cloud, caller, "events", "AWSEvents.PutTargets", targets).await.map(|_| ())
+    call(cloud, caller, "events", "AWSEvents.PutTargets", targets)
+        .await
+        .map(|_| ())
 }
 
-fn add_function(cloud: &LocalCloud, stack: &Stack, step: Step, functions: &Functions) -> Result<String> {
-    let mut settings = FunctionSettings::new(stack.function_name(step.name)).timeout(Duration::from_secs(300));
+fn add_function(
+    cloud: &LocalCloud,
+    stack: &Stack,
+    step: Step,
+    functions: &Functions,
+) -> Result<String> {
+    let mut settings =
+        FunctionSettings::new(stack.function_name(step.name)).timeout(Duration::from_secs(300));
     for (name, value) in stack.settings().to_environment() {
         settings = settings.variable(name, value);
     }
@@ -161,12 +238,21 @@ fn add_function(cloud: &LocalCloud, stack: &Stack, step: Step, functions: &Funct
         Functions::InProcess { count_work } => in_process(cloud, stack, step, *count_work),
         Functions::Processes { directory } => FunctionKind::process(binary(directory, step)?),
     };
-    cloud.add_function(settings, kind).map_err(|error| anyhow!("{error}"))
+    cloud
+        .add_function(settings, kind)
+        .map_err(|error| anyhow!("{error}"))
 }
 
 fn binary(directory: &Path, step: Step) -> Result<PathBuf> {
     let path = directory.join(step.name);
-    if path.is_file() { Ok(path) } else { bail!("{} is missing: build it with `cargo build --workspace --bins`", path.display()) }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        bail!(
+            "{} is missing: build it with `cargo build --workspace --bins`",
+            path.display()
+        )
+    }
 }
 
 /// The step as the deployed binary runs it, less the Runtime API.
@@ -177,13 +263,22 @@ fn in_process(cloud: &LocalCloud, stack: &Stack, step: Step, count_work: bool) -
     let world_clock = Arc::clone(cloud.world().clock());
     let clock = Clock::new(move || world_clock.now());
     FunctionKind::in_process(move |invocation: Invocation| {
-        let aws = clients.get_or_init(|| Clients::new(configuration.with(&invocation.credentials))).clone();
+        let aws = clients
+            .get_or_init(|| Clients::new(configuration.with(&invocation.credentials)))
+            .clone();
         let sink = invocation.log.clone();
         let log = LogSink::new(move |line| sink.line(line));
-        let context = Context { settings: settings.clone(), aws, clock: clock.clone(), log: log.clone() };
+        let context = Context {
+            settings: settings.clone(),
+            aws,
+            clock: clock.clone(),
+            log: log.clone(),
+        };
         async move {
             let began = std::time::Instant::now();
-            let outcome = step::execute(&context, &step, invocation.payload).with_subscriber(logs::subscriber(log)).await;
+            let outcome = step::execute(&context, &step, invocation.payload)
+                .with_subscriber(logs::subscriber(log))
+                .await;
             if count_work {
                 tokio::time::advance(began.elapsed()).await;
             }
@@ -206,16 +301,28 @@ struct Configuration {
 
 impl Configuration {
     fn of(cloud: &LocalCloud, region: &str) -> Self {
-        Self { http_client: cloud.http_client(), time_source: cloud.time_source(), region: region.to_owned() }
+        Self {
+            http_client: cloud.http_client(),
+            time_source: cloud.time_source(),
+            region: region.to_owned(),
+        }
     }
 
     fn with(&self, key: &AccessKey) -> SdkConfig {
         let token = Some(key.session_token.clone()).filter(|token| !token.is_empty());
-        let credentials = Credentials::new(&key.access_key_id, &key.secret_access_key, token, None, "local cloud");
+        let credentials = Credentials::new(
+            &key.access_key_id,
+            &key.secret_access_key,
+            token,
+            None,
+            "local cloud",
+        );
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
-            .credentials_provider(aws_sdk_sns::config::SharedCredentialsProvider::new(credentials))
+            .credentials_provider(aws_sdk_sns::config::SharedCredentialsProvider::new(
+                credentials,
+            ))
             .http_client(self.http_client.clone())
             .time_source(self.time_source.clone())
             .sleep_impl(aws_sdk_sns::config::SharedAsyncSleep::new(TokioSleep))

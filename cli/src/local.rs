@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use aurora_restore_core::settings::{DatabaseTls, DeployedSettings, Flow};
 use aws_config::SdkConfig;
-use local_cloud::rds::{Rds, RdsSettings};
 use local_cloud::LocalCloud;
+use local_cloud::rds::{Rds, RdsSettings};
 use local_cloud::server::Server;
 
 use crate::deployment::{self, Functions};
@@ -47,7 +47,10 @@ impl LocalOptions {
             seed,
             rds: RdsSettings::default(),
             port: None,
-            flows: vec![Flow { source: "*".to_owned(), target: "*-staging".to_owned() }],
+            flows: vec![Flow {
+                source: "*".to_owned(),
+                target: "*-staging".to_owned(),
+            }],
         }
     }
 }
@@ -74,8 +77,14 @@ impl LocalPipeline {
     /// # Errors
     /// When no database server is installed, the port is taken, or the deployment is refused.
     pub async fn start(options: LocalOptions) -> Result<Self> {
-        let rds = RdsSettings { seed: options.seed, ..options.rds };
-        let cloud = LocalCloud::builder().seed(options.seed).speed(options.speed).start();
+        let rds = RdsSettings {
+            seed: options.seed,
+            ..options.rds
+        };
+        let cloud = LocalCloud::builder()
+            .seed(options.seed)
+            .speed(options.speed)
+            .start();
         let rds = Rds::new(cloud.world(), rds)?;
         cloud.world().register("rds", Arc::new(rds.clone()));
         let server = match options.port {
@@ -91,7 +100,14 @@ impl LocalPipeline {
         deployment::deploy(&cloud, &stack, &settings, &options.functions).await?;
         let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
         let pipeline = Pipeline::new(&config, stack.clone());
-        Ok(Self { cloud, rds, stack, config, pipeline, server })
+        Ok(Self {
+            cloud,
+            rds,
+            stack,
+            config,
+            pipeline,
+            server,
+        })
     }
 
     /// An RDS client of the account's root.
@@ -117,7 +133,11 @@ impl LocalPipeline {
     ///
     /// # Errors
     /// What `look` refuses, or when nothing came for a day of the cloud's time.
-    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
         for _ in 0..24 * 60 * 6 {
             if let Some(found) = look().await? {
                 return Ok(found);
@@ -138,7 +158,9 @@ impl LocalPipeline {
 
 fn deployed_settings(rds: &Rds, flows: Vec<Flow>) -> DeployedSettings {
     let database_tls = match rds.certificate_authority() {
-        Some(authorities_pem) => DatabaseTls::VerifyFullWith { authorities_pem: authorities_pem.to_owned() },
+        Some(authorities_pem) => DatabaseTls::VerifyFullWith {
+            authorities_pem: authorities_pem.to_owned(),
+        },
         None => DatabaseTls::Disable,
     };
     DeployedSettings {
@@ -148,4 +170,3 @@ fn deployed_settings(rds: &Rds, flows: Vec<Flow>) -> DeployedSettings {
         database_tls,
     }
 }
-

@@ -154,12 +154,24 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     // A rehearsal in process pauses this runtime's clock, which only a runtime of one thread can.
-    let paused = matches!(&command, Command::Rehearse(rehearse) if rehearse.lambdas == Lambdas::InProcess);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(paused).build()?;
+    let paused =
+        matches!(&command, Command::Rehearse(rehearse) if rehearse.lambdas == Lambdas::InProcess);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(paused)
+        .build()?;
     runtime.block_on(async {
         match command {
             Command::Rehearse(arguments) => rehearse(arguments).await,
-            Command::Local { command: Local::Up { port, speed, lambdas, seed } } => local_up(port, speed, lambdas, seed).await,
+            Command::Local {
+                command:
+                    Local::Up {
+                        port,
+                        speed,
+                        lambdas,
+                        seed,
+                    },
+            } => local_up(port, speed, lambdas, seed).await,
             Command::Start(arguments) => start(arguments).await,
             Command::Status(arguments) => status(arguments).await,
             Command::List(arguments) => list(arguments).await,
@@ -175,13 +187,17 @@ async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
         seed: arguments.seed.unwrap_or_else(rand::random),
     };
     let local = rehearsal::set_up(&options).await?;
-    let mut tell = |progress: rehearsal::Progress| eprintln!("{}", rehearsal::render::progress(&progress));
+    let mut tell =
+        |progress: rehearsal::Progress| eprintln!("{}", rehearsal::render::progress(&progress));
     let rehearsed = rehearsal::rehearse(&local, &options, &mut tell).await;
     let rehearsed = match rehearsed {
         Ok(rehearsed) => rehearsed,
         Err(error) => {
             local.shutdown().await;
-            return Err(error.context(format!("the rehearsal could not be carried out (see it again with --seed {})", options.seed)));
+            return Err(error.context(format!(
+                "the rehearsal could not be carried out (see it again with --seed {})",
+                options.seed
+            )));
         }
     };
     if arguments.json {
@@ -195,7 +211,11 @@ async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
         tokio::signal::ctrl_c().await?;
     }
     local.shutdown().await;
-    Ok(if rehearsed.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if rehearsed.succeeded() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) -> Result<ExitCode> {
@@ -209,7 +229,11 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
         options.functions = Functions::processes()?;
     }
     let local = LocalPipeline::start(options).await?;
-    let endpoint = local.server.as_ref().map(local_cloud::server::Server::endpoint).unwrap_or_default();
+    let endpoint = local
+        .server
+        .as_ref()
+        .map(local_cloud::server::Server::endpoint)
+        .unwrap_or_default();
     print(&format!(
         "export AWS_ENDPOINT_URL={endpoint}\nexport AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=local\nexport STATE_MACHINE_ARN={machine}",
@@ -217,7 +241,9 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
         account = local.stack.account,
         machine = local.stack.state_machine_arn(),
     ))?;
-    eprintln!("the local cloud runs {speed} times as fast as the wall's clock, until interrupted (Ctrl-C)");
+    eprintln!(
+        "the local cloud runs {speed} times as fast as the wall's clock, until interrupted (Ctrl-C)"
+    );
     tokio::signal::ctrl_c().await?;
     local.shutdown().await;
     Ok(ExitCode::SUCCESS)
@@ -229,7 +255,9 @@ async fn start(arguments: Start) -> Result<ExitCode> {
         None => json!({}),
     };
     if let Some(profile) = &arguments.profile {
-        let Some(fields) = input.as_object_mut() else { bail!("the input is not a JSON object") };
+        let Some(fields) = input.as_object_mut() else {
+            bail!("the input is not a JSON object")
+        };
         fields.insert("profile".to_owned(), json!(profile));
     }
     let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
@@ -255,16 +283,29 @@ async fn status(arguments: StatusOf) -> Result<ExitCode> {
     let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
     let (status, error, cause) = pipeline.execution(&arguments.restore_id).await?;
     let path = pipeline.path(&arguments.restore_id).await?;
-    let report = pipeline.report(&arguments.restore_id, aurora_restore_core::Clock::system().now()).await?;
+    let report = pipeline
+        .report(
+            &arguments.restore_id,
+            aurora_restore_core::Clock::system().now(),
+        )
+        .await?;
     if arguments.deployed.json {
-        print_json(&json!({"execution": status.as_str(), "error": error, "cause": cause, "path": path.path, "transitions": path.transitions, "report": report}))?;
+        print_json(
+            &json!({"execution": status.as_str(), "error": error, "cause": cause, "path": path.path, "transitions": path.transitions, "report": report}),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut lines = vec![format!("execution  {}", status.as_str()), format!("path       {}", path.path.join(" > "))];
+    let mut lines = vec![
+        format!("execution  {}", status.as_str()),
+        format!("path       {}", path.path.join(" > ")),
+    ];
     if let Some(report) = report {
         lines.push(format!("outcome    {}", report.outcome));
         lines.extend(report.steps.iter().map(|step| {
-            format!("  {}  {:<20} {} ({} calls, {} ms)", step.started_at, step.state, step.outcome, step.attempts, step.worked_millis)
+            format!(
+                "  {}  {:<20} {} ({} calls, {} ms)",
+                step.started_at, step.state, step.outcome, step.attempts, step.worked_millis
+            )
         }));
     }
     lines.extend(error.map(|error| format!("error      {error}")));
@@ -280,7 +321,12 @@ async fn list(arguments: List) -> Result<ExitCode> {
         Some(Listed::Restored) => vec![Status::Restored],
         Some(Listed::FailedClean) => vec![Status::FailedClean],
         Some(Listed::FailedDirty) => vec![Status::FailedDirty],
-        None => vec![Status::Running, Status::FailedDirty, Status::FailedClean, Status::Restored],
+        None => vec![
+            Status::Running,
+            Status::FailedDirty,
+            Status::FailedClean,
+            Status::Restored,
+        ],
     };
     let mut restores = Vec::new();
     for status in statuses {
@@ -293,7 +339,10 @@ async fn list(arguments: List) -> Result<ExitCode> {
     }
     for restore in &restores {
         let target = restore.target.rsplit(':').next().unwrap_or_default();
-        print(&format!("{}  {:<12} {:<24} {}", restore.started_at, restore.status, target, restore.restore_id))?;
+        print(&format!(
+            "{}  {:<12} {:<24} {}",
+            restore.started_at, restore.status, target, restore.restore_id
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -302,12 +351,19 @@ fn explain(code: Option<&str>) -> Result<ExitCode> {
     match code {
         None => {
             for code in errors::ALL {
-                print(&format!("{}  {:<9}  {}", code.id, code.kind.name(), code.title))?;
+                print(&format!(
+                    "{}  {:<9}  {}",
+                    code.id,
+                    code.kind.name(),
+                    code.title
+                ))?;
             }
         }
         Some(asked) => {
             let found = Code::find(asked);
-            let Some(found) = found else { bail!("there is no error code `{asked}`: `aurora-restore explain` lists all") };
+            let Some(found) = found else {
+                bail!("there is no error code `{asked}`: `aurora-restore explain` lists all")
+            };
             print(found.page.trim_end())?;
         }
     }

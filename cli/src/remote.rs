@@ -59,16 +59,35 @@ impl Pipeline {
     pub async fn connect(stack: &str) -> Result<Self> {
         let config = configuration().await;
         let region = config.region().map(|region| region.as_ref().to_owned());
-        let region = region.ok_or_else(|| anyhow!("no region: set AWS_REGION or a region in your AWS profile"))?;
-        let identity = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
-        let identity = identity.context("cannot tell which account this is: check your AWS credentials and endpoint")?;
-        let account = identity.account.ok_or_else(|| anyhow!("the caller's identity has no account"))?;
-        Ok(Self::new(&config, Stack { name: stack.to_owned(), account, region }))
+        let region = region
+            .ok_or_else(|| anyhow!("no region: set AWS_REGION or a region in your AWS profile"))?;
+        let identity = aws_sdk_sts::Client::new(&config)
+            .get_caller_identity()
+            .send()
+            .await;
+        let identity = identity.context(
+            "cannot tell which account this is: check your AWS credentials and endpoint",
+        )?;
+        let account = identity
+            .account
+            .ok_or_else(|| anyhow!("the caller's identity has no account"))?;
+        Ok(Self::new(
+            &config,
+            Stack {
+                name: stack.to_owned(),
+                account,
+                region,
+            },
+        ))
     }
 
     /// The pipeline of this stack, spoken to with this configuration.
     pub fn new(config: &SdkConfig, stack: Stack) -> Self {
-        Self { stack, sfn: aws_sdk_sfn::Client::new(config), dynamodb: aws_sdk_dynamodb::Client::new(config) }
+        Self {
+            stack,
+            sfn: aws_sdk_sfn::Client::new(config),
+            dynamodb: aws_sdk_dynamodb::Client::new(config),
+        }
     }
 
     /// Starts a restore. A name used by a running restore with the same input starts nothing twice.
@@ -88,7 +107,9 @@ impl Pipeline {
         match started {
             Ok(started) => Ok(started.execution_arn),
             Err(error) => {
-                let said = error.as_service_error().map_or_else(|| "no answer".to_owned(), ToString::to_string);
+                let said = error
+                    .as_service_error()
+                    .map_or_else(|| "no answer".to_owned(), ToString::to_string);
                 Err(anyhow!(error).context(format!("cannot start restore `{restore_id}`: {said}")))
             }
         }
@@ -98,9 +119,17 @@ impl Pipeline {
     ///
     /// # Errors
     /// What Step Functions refuses.
-    pub async fn execution(&self, restore_id: &str) -> Result<(ExecutionStatus, Option<String>, Option<String>)> {
+    pub async fn execution(
+        &self,
+        restore_id: &str,
+    ) -> Result<(ExecutionStatus, Option<String>, Option<String>)> {
         let arn = self.stack.execution_arn(restore_id);
-        let found = self.sfn.describe_execution().execution_arn(&arn).send().await;
+        let found = self
+            .sfn
+            .describe_execution()
+            .execution_arn(&arn)
+            .send()
+            .await;
         let found = found.with_context(|| format!("there is no execution `{arn}`"))?;
         Ok((found.status, found.error, found.cause))
     }
@@ -155,7 +184,12 @@ impl Pipeline {
         let mut restores = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.context("cannot list restores")?;
-            let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+            let text = |name: &str| {
+                item.get(name)
+                    .and_then(|value| value.as_s().ok())
+                    .cloned()
+                    .unwrap_or_default()
+            };
             restores.push(Listed {
                 restore_id: text("restoreId"),
                 status: text("status"),
@@ -170,12 +204,17 @@ impl Pipeline {
 
 /// Counts states entered and retries: a task that is scheduled again without its state being entered again.
 fn path(events: &[HistoryEvent]) -> Path {
-    let count = |kind: &HistoryEventType| events.iter().filter(|event| event.r#type() == kind).count();
+    let count =
+        |kind: &HistoryEventType| events.iter().filter(|event| event.r#type() == kind).count();
     let path: Vec<String> = events
         .iter()
         .filter_map(|event| event.state_entered_event_details())
         .map(|details| details.name().to_owned())
         .collect();
-    let retries = count(&HistoryEventType::TaskScheduled).saturating_sub(count(&HistoryEventType::TaskStateEntered));
-    Path { transitions: path.len() + retries, path }
+    let retries = count(&HistoryEventType::TaskScheduled)
+        .saturating_sub(count(&HistoryEventType::TaskStateEntered));
+    Path {
+        transitions: path.len() + retries,
+        path,
+    }
 }

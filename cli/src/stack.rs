@@ -18,12 +18,18 @@ pub struct Stack {
 impl Stack {
     /// The state machine's ARN.
     pub fn state_machine_arn(&self) -> String {
-        format!("arn:aws:states:{}:{}:stateMachine:{}", self.region, self.account, self.name)
+        format!(
+            "arn:aws:states:{}:{}:stateMachine:{}",
+            self.region, self.account, self.name
+        )
     }
 
     /// The ARN of a restore's execution.
     pub fn execution_arn(&self, restore_id: &str) -> String {
-        format!("arn:aws:states:{}:{}:execution:{}:{restore_id}", self.region, self.account, self.name)
+        format!(
+            "arn:aws:states:{}:{}:execution:{}:{restore_id}",
+            self.region, self.account, self.name
+        )
     }
 
     /// The function of a step.
@@ -46,7 +52,12 @@ impl Stack {
         Settings {
             pipeline: self.name.clone(),
             table: self.table(),
-            topic_arn: format!("arn:aws:sns:{}:{}:{}", self.region, self.account, self.topic_name()),
+            topic_arn: format!(
+                "arn:aws:sns:{}:{}:{}",
+                self.region,
+                self.account,
+                self.topic_name()
+            ),
             settings_parameter: format!("/{}/settings", self.name),
             profiles_path: format!("/{}/profiles", self.name),
         }

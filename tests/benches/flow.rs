@@ -22,13 +22,27 @@ struct Mode {
 }
 
 const MODES: [Mode; 3] = [
-    Mode { name: "events", event_loss: 0.0, heartbeat_seconds: 300 },
-    Mode { name: "polling every 30 s", event_loss: 1.0, heartbeat_seconds: 30 },
-    Mode { name: "polling every 60 s", event_loss: 1.0, heartbeat_seconds: 60 },
+    Mode {
+        name: "events",
+        event_loss: 0.0,
+        heartbeat_seconds: 300,
+    },
+    Mode {
+        name: "polling every 30 s",
+        event_loss: 1.0,
+        heartbeat_seconds: 30,
+    },
+    Mode {
+        name: "polling every 60 s",
+        event_loss: 1.0,
+        heartbeat_seconds: 60,
+    },
 ];
 
 fn main() {
-    println!("| waits learn by | restore, min | lag per wait, s (mean, max) | overhead over the cloud's own time, s | transitions |");
+    println!(
+        "| waits learn by | restore, min | lag per wait, s (mean, max) | overhead over the cloud's own time, s | transitions |"
+    );
     println!("|---|---|---|---|---|");
     for mode in MODES {
         println!("{}", paused(measure(mode)));
@@ -38,8 +52,13 @@ fn main() {
 }
 
 fn paused<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.unwrap_or_else(|error| panic!("{error}")).block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    runtime
+        .unwrap_or_else(|error| panic!("{error}"))
+        .block_on(work)
 }
 
 /// One restore of about 45 minutes in this mode.
@@ -47,8 +66,12 @@ async fn measure(mode: Mode) -> String {
     let mut options = LocalOptions::in_process(1);
     options.rds.event_loss = mode.event_loss;
     let scene = Scene::with(options).await;
-    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
-    let request = scene.request_with(json!({"waits": {"heartbeatSeconds": mode.heartbeat_seconds}}));
+    scene
+        .local
+        .rds
+        .script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
+    let request =
+        scene.request_with(json!({"waits": {"heartbeatSeconds": mode.heartbeat_seconds}}));
     let run = scene.restore(request).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
 
@@ -76,13 +99,22 @@ struct Wait {
 }
 
 fn waits(scene: &Scene, report: &Report) -> Vec<Wait> {
-    let parse = |text: &str| OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
+    let parse =
+        |text: &str| OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
     let states = scene.local.cloud.step_functions().executions();
     let events = states[states.len() - 1].history().events();
     let mut ready: Vec<OffsetDateTime> = Vec::new();
-    for (kind, id) in [("cluster", TARGET.to_owned()), ("db", format!("{TARGET}-1"))] {
+    for (kind, id) in [
+        ("cluster", TARGET.to_owned()),
+        ("db", format!("{TARGET}-1")),
+    ] {
         let statuses = scene.view(kind, &id).statuses;
-        ready.extend(statuses.into_iter().filter(|(_, status)| status == "available").map(|(at, _)| at));
+        ready.extend(
+            statuses
+                .into_iter()
+                .filter(|(_, status)| status == "available")
+                .map(|(at, _)| at),
+        );
     }
     report
         .steps
@@ -92,10 +124,20 @@ fn waits(scene: &Scene, report: &Report) -> Vec<Wait> {
             let entered = parse(&step.started_at).ok()?;
             let left = events
                 .iter()
-                .find(|event| event.state_name() == Some(&step.state) && event.event_type.name().ends_with("Exited"))?
+                .find(|event| {
+                    event.state_name() == Some(&step.state)
+                        && event.event_type.name().ends_with("Exited")
+                })?
                 .timestamp;
-            let at = ready.iter().copied().filter(|at| *at <= left && *at >= entered).max()?;
-            Some(Wait { own: (at - entered).as_seconds_f64(), lag: (left - at).as_seconds_f64() })
+            let at = ready
+                .iter()
+                .copied()
+                .filter(|at| *at <= left && *at >= entered)
+                .max()?;
+            Some(Wait {
+                own: (at - entered).as_seconds_f64(),
+                lag: (left - at).as_seconds_f64(),
+            })
         })
         .collect()
 }
@@ -107,10 +149,15 @@ async fn throughput() -> String {
     let began = Instant::now();
     for number in 0..RESTORES {
         let over = json!({"target": {"clusterIdentifier": format!("orders-{number}-staging")}});
-        let run = scene.restore_as(&format!("restore-{number}"), scene.request_with(over)).await;
+        let run = scene
+            .restore_as(&format!("restore-{number}"), scene.request_with(over))
+            .await;
         assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     }
     let seconds = began.elapsed().as_secs_f64();
     scene.local.shutdown().await;
-    format!("{RESTORES} whole restores in {seconds:.1} s: {:.2} restores per second", f64::from(RESTORES) / seconds)
+    format!(
+        "{RESTORES} whole restores in {seconds:.1} s: {:.2} restores per second",
+        f64::from(RESTORES) / seconds
+    )
 }

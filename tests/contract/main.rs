@@ -14,11 +14,19 @@ fn definition() -> Value {
 }
 
 fn states() -> BTreeMap<String, Value> {
-    definition()["States"].as_object().unwrap().iter().map(|(name, state)| (name.clone(), state.clone())).collect()
+    definition()["States"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, state)| (name.clone(), state.clone()))
+        .collect()
 }
 
 fn tasks() -> BTreeMap<String, Value> {
-    states().into_iter().filter(|(_, state)| state["Type"] == "Task").collect()
+    states()
+        .into_iter()
+        .filter(|(_, state)| state["Type"] == "Task")
+        .collect()
 }
 
 fn root() -> PathBuf {
@@ -58,7 +66,10 @@ fn the_committed_definition_is_accepted_by_the_interpreter() {
     );
     let mut text = DEFINITION.to_owned();
     for step in STEPS {
-        let arn = format!("arn:aws:lambda:eu-west-1:123456789012:function:{}", step.name);
+        let arn = format!(
+            "arn:aws:lambda:eu-west-1:123456789012:function:{}",
+            step.name
+        );
         text = text.replace(&placeholder(step.name), &arn);
     }
     interpreter.load(&text).unwrap();
@@ -67,10 +78,20 @@ fn the_committed_definition_is_accepted_by_the_interpreter() {
 
 #[test]
 fn every_step_but_wake_is_called_by_some_state_and_every_state_calls_a_step() {
-    let called: BTreeSet<String> =
-        tasks().values().map(|task| task["Parameters"]["FunctionName"].as_str().unwrap().to_owned()).collect();
-    let deployed: BTreeSet<String> =
-        STEPS.iter().filter(|step| step.name != "wake").map(|step| placeholder(step.name)).collect();
+    let called: BTreeSet<String> = tasks()
+        .values()
+        .map(|task| {
+            task["Parameters"]["FunctionName"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let deployed: BTreeSet<String> = STEPS
+        .iter()
+        .filter(|step| step.name != "wake")
+        .map(|step| placeholder(step.name))
+        .collect();
     assert_eq!(called, deployed);
 }
 
@@ -121,9 +142,16 @@ fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
             for error in retry["ErrorEquals"].as_array().unwrap() {
                 let error = error.as_str().unwrap();
                 let of_lambda = error.starts_with("Lambda.") || error.starts_with("Sandbox.");
-                let of_wait = ["States.Timeout", "States.HeartbeatTimeout"].contains(&error) && name.starts_with("WaitFor");
-                assert!(error == Kind::Transient.name() || of_lambda || of_wait, "{name} retries {error}");
-                assert!(of_lambda || of_wait || kinds.contains(error), "{error} is no kind of ours");
+                let of_wait = ["States.Timeout", "States.HeartbeatTimeout"].contains(&error)
+                    && name.starts_with("WaitFor");
+                assert!(
+                    error == Kind::Transient.name() || of_lambda || of_wait,
+                    "{name} retries {error}"
+                );
+                assert!(
+                    of_lambda || of_wait || kinds.contains(error),
+                    "{error} is no kind of ours"
+                );
             }
         }
     }
@@ -132,9 +160,14 @@ fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
 #[test]
 fn waits_have_a_heartbeat_and_no_timeout_and_other_tasks_a_timeout_within_lambdas() {
     for (name, task) in tasks() {
-        let waits = task["Resource"].as_str().unwrap().ends_with(".waitForTaskToken");
+        let waits = task["Resource"]
+            .as_str()
+            .unwrap()
+            .ends_with(".waitForTaskToken");
         assert_eq!(waits, name.starts_with("WaitFor"), "{name}");
-        let heartbeat = task.get("HeartbeatSeconds").or(task.get("HeartbeatSecondsPath"));
+        let heartbeat = task
+            .get("HeartbeatSeconds")
+            .or(task.get("HeartbeatSecondsPath"));
         assert_eq!(heartbeat.is_some(), waits, "{name}");
         match task.get("TimeoutSeconds") {
             Some(seconds) => assert!(!waits && seconds.as_u64().unwrap() <= 900, "{name}"),
@@ -145,8 +178,19 @@ fn waits_have_a_heartbeat_and_no_timeout_and_other_tasks_a_timeout_within_lambda
 
 #[test]
 fn no_path_to_restored_avoids_what_makes_a_restore_safe() {
-    for state in ["Plan", "RestoreCluster", "ResetCredentials", "LockLoginRoles", "Verify", "Switch", "Cleanup"] {
-        assert!(!reachable_without(state).contains("Restored"), "Restored can be reached without {state}");
+    for state in [
+        "Plan",
+        "RestoreCluster",
+        "ResetCredentials",
+        "LockLoginRoles",
+        "Verify",
+        "Switch",
+        "Cleanup",
+    ] {
+        assert!(
+            !reachable_without(state).contains("Restored"),
+            "Restored can be reached without {state}"
+        );
     }
 }
 
@@ -155,7 +199,11 @@ fn every_state_can_be_reached_and_every_choice_has_a_default() {
     let states = states();
     assert_eq!(reachable_without(""), states.keys().cloned().collect());
     for (name, state) in &states {
-        assert_eq!(state["Type"] == "Choice", state.get("Default").is_some(), "{name}");
+        assert_eq!(
+            state["Type"] == "Choice",
+            state.get("Default").is_some(),
+            "{name}"
+        );
     }
 }
 
@@ -166,17 +214,35 @@ fn there_are_three_ends_and_only_one_is_a_success() {
         .filter(|(_, state)| ["Succeed", "Fail"].contains(&state["Type"].as_str().unwrap()))
         .map(|(name, state)| (name, state["Type"].as_str().unwrap().to_owned()))
         .collect();
-    let expected = [("FailedClean", "Fail"), ("FailedDirty", "Fail"), ("Restored", "Succeed")];
-    assert_eq!(ends, expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())).into());
+    let expected = [
+        ("FailedClean", "Fail"),
+        ("FailedDirty", "Fail"),
+        ("Restored", "Succeed"),
+    ];
+    assert_eq!(
+        ends,
+        expected
+            .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+            .into()
+    );
 }
 
 #[test]
 fn every_step_has_a_folder_a_page_and_its_name_in_its_manifest() {
     for step in STEPS {
-        let manifest = fs::read_to_string(root().join("lambdas").join(step.name).join("Cargo.toml")).unwrap();
-        assert!(manifest.contains(&format!("name = \"{}\"", step.name)), "{}", step.name);
+        let manifest =
+            fs::read_to_string(root().join("lambdas").join(step.name).join("Cargo.toml")).unwrap();
+        assert!(
+            manifest.contains(&format!("name = \"{}\"", step.name)),
+            "{}",
+            step.name
+        );
         let page = fs::read_to_string(root().join("docs/steps").join(format!("{}.md", step.name)));
-        assert!(page.is_ok_and(|page| page.starts_with('#')), "docs/steps/{}.md", step.name);
+        assert!(
+            page.is_ok_and(|page| page.starts_with('#')),
+            "docs/steps/{}.md",
+            step.name
+        );
     }
 }
 
@@ -185,13 +251,23 @@ fn the_error_index_and_the_pages_are_the_codes() {
     let pages: BTreeSet<String> = fs::read_dir(root().join("docs/errors"))
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-        .filter_map(|name| name.strip_suffix(".md").filter(|id| id.starts_with("AR")).map(str::to_owned))
+        .filter_map(|name| {
+            name.strip_suffix(".md")
+                .filter(|id| id.starts_with("AR"))
+                .map(str::to_owned)
+        })
         .collect();
     assert_eq!(pages, ALL.iter().map(|code| code.id.to_owned()).collect());
     let index = fs::read_to_string(root().join("docs/errors/README.md")).unwrap();
     for code in ALL {
-        let row = index.lines().find(|line| line.contains(code.id)).unwrap_or_else(|| panic!("{} is not in the index", code.id));
-        assert!(row.contains(code.kind.name()) && row.contains(code.title), "{row}");
+        let row = index
+            .lines()
+            .find(|line| line.contains(code.id))
+            .unwrap_or_else(|| panic!("{} is not in the index", code.id));
+        assert!(
+            row.contains(code.kind.name()) && row.contains(code.title),
+            "{row}"
+        );
     }
 }
 
@@ -207,11 +283,20 @@ fn every_code_is_raised_somewhere() {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 // The list itself is no use of its entries.
-                sources.extend(text.lines().filter(|line| !line.trim_start().starts_with("AR") || line.contains("=>") || line.contains(',')));
+                sources.extend(text.lines().filter(|line| {
+                    !line.trim_start().starts_with("AR")
+                        || line.contains("=>")
+                        || line.contains(',')
+                }));
             }
         }
     }
     for code in ALL {
-        assert!(sources.contains(&format!("&{}", code.id)) || code.id == "AR0026" && sources.contains("AR0026.id"), "{} is never raised", code.id);
+        assert!(
+            sources.contains(&format!("&{}", code.id))
+                || code.id == "AR0026" && sources.contains("AR0026.id"),
+            "{} is never raised",
+            code.id
+        );
     }
 }

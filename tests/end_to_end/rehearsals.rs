@@ -8,22 +8,44 @@ use serde_json::Value;
 use crate::programs::{aurora_restore, postgres};
 
 fn rehearse(arguments: &[&str]) -> Output {
-    aurora_restore().arg("rehearse").args(arguments).output().unwrap()
+    aurora_restore()
+        .arg("rehearse")
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// The one JSON document on standard output.
 fn document(output: &Output) -> Value {
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
-    serde_json::from_str(&stdout)
-        .unwrap_or_else(|error| panic!("{error}: {stdout}\n{}", String::from_utf8_lossy(&output.stderr)))
+    serde_json::from_str(&stdout).unwrap_or_else(|error| {
+        panic!(
+            "{error}: {stdout}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })
 }
 
 fn assert_restored(document: &Value) {
     assert_eq!(document["outcome"], "Restored", "{document:#}");
     assert_eq!(document["leftovers"], serde_json::json!([]));
     assert_eq!(document["data"]["equal"], true, "{}", document["data"]);
-    assert!(document["evidence"].as_array().unwrap().iter().all(|finding| finding["passed"] == true));
-    for field in ["restoreId", "path", "transitions", "created", "removed", "target", "evidence"] {
+    assert!(
+        document["evidence"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|finding| finding["passed"] == true)
+    );
+    for field in [
+        "restoreId",
+        "path",
+        "transitions",
+        "created",
+        "removed",
+        "target",
+        "evidence",
+    ] {
         assert!(!document[field].is_null(), "{field}");
     }
     for field in ["endpoint", "port", "secretArn"] {
@@ -31,8 +53,14 @@ fn assert_restored(document: &Value) {
     }
     let seconds = &document["seconds"];
     let of = |name: &str| seconds[name].as_f64().unwrap();
-    assert!((of("total") - of("waiting") - of("working")).abs() < 0.01, "{seconds}");
-    assert_eq!(document["told"]["notifications"].as_array().unwrap().len(), 1);
+    assert!(
+        (of("total") - of("waiting") - of("working")).abs() < 0.01,
+        "{seconds}"
+    );
+    assert_eq!(
+        document["told"]["notifications"].as_array().unwrap().len(),
+        1
+    );
 }
 
 #[test]
@@ -43,7 +71,14 @@ fn a_rehearsal_restores_half_a_million_rows_as_they_were_while_the_source_kept_c
     assert_restored(&document);
     assert!(document["data"]["rows"].as_i64().unwrap() >= 500_000);
     assert!(document["data"]["tables"].as_i64().unwrap() >= 12);
-    assert!(document["data"]["transactionsAfterSnapshot"].as_i64().unwrap() > 0, "{}", document["data"]);
+    assert!(
+        document["data"]["transactionsAfterSnapshot"]
+            .as_i64()
+            .unwrap()
+            > 0,
+        "{}",
+        document["data"]
+    );
 }
 
 #[test]
@@ -58,7 +93,11 @@ fn a_rehearsal_runs_the_real_binaries_over_the_runtime_api() {
 fn the_same_seed_takes_the_same_path() {
     let run = || {
         let document = document(&rehearse(&["--json", "--seed", "7"]));
-        (document["restoreId"].clone(), document["path"].clone(), document["transitions"].clone())
+        (
+            document["restoreId"].clone(),
+            document["path"].clone(),
+            document["transitions"].clone(),
+        )
     };
     assert_eq!(run(), run());
 }
@@ -88,17 +127,26 @@ fn a_dump_that_does_not_load_is_told_with_the_servers_own_words() {
     let output = rehearse(&["--dump", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("nowhere") && said.contains("broken.sql"), "{said}");
+    assert!(
+        said.contains("nowhere") && said.contains("broken.sql"),
+        "{said}"
+    );
     let missing = rehearse(&["--dump", "/nowhere/at/all.sql"]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("/nowhere/at/all.sql"));
 }
 
 #[test]
 fn an_unknown_error_code_points_to_the_list() {
-    let output = aurora_restore().args(["explain", "AR7777"]).output().unwrap();
+    let output = aurora_restore()
+        .args(["explain", "AR7777"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("aurora-restore explain"));
-    let known = aurora_restore().args(["explain", "ar0007"]).output().unwrap();
+    let known = aurora_restore()
+        .args(["explain", "ar0007"])
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&known.stdout).starts_with("# AR0007"));
 }
 

@@ -10,17 +10,37 @@ use serde_json::json;
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_does_not_exist_is_named() {
     let scene = Scene::metadata().await;
-    let run = scene.restore(scene.request_with(json!({"source": {"snapshot": "orders-prod-9"}}))).await;
+    let run = scene
+        .restore(scene.request_with(json!({"source": {"snapshot": "orders-prod-9"}})))
+        .await;
     run.assert_failed_clean("AR0007");
-    assert_eq!(run.path(), ["Plan", "Undo", "WaitForUndo", "NotifyFailure", "HowDidItEnd", "FailedClean"]);
-    assert!(run.failure().1.contains("orders-prod-9"), "{}", run.failure().1);
+    assert_eq!(
+        run.path(),
+        [
+            "Begin",
+            "Plan",
+            "Undo",
+            "WaitForUndo",
+            "IsUndoDone",
+            "NotifyFailure",
+            "HowDidItEnd",
+            "FailedClean"
+        ]
+    );
+    assert!(
+        run.failure().1.contains("orders-prod-9"),
+        "{}",
+        run.failure().1
+    );
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_without_snapshots_is_named() {
     let scene = Scene::metadata().await;
-    let run = scene.restore(scene.request_with(json!({"source": {"clusterIdentifier": "orders-old"}}))).await;
+    let run = scene
+        .restore(scene.request_with(json!({"source": {"clusterIdentifier": "orders-old"}})))
+        .await;
     run.assert_failed_clean("AR0007");
     scene.local.shutdown().await;
 }
@@ -30,7 +50,10 @@ async fn a_target_that_exists_already_is_left_as_it_is() {
     let scene = Scene::real().await;
     let first = scene.restore(scene.request()).await;
     assert_eq!(first.report.outcome, "Restored", "{:?}", first.report.cause);
-    let (resource_id, before) = (scene.view("cluster", TARGET).resource_id, scene.everything());
+    let (resource_id, before) = (
+        scene.view("cluster", TARGET).resource_id,
+        scene.everything(),
+    );
 
     let second = scene.restore_as("restore-2", scene.request()).await;
     assert_eq!(second.failure().0, "AR0009");
@@ -44,33 +67,54 @@ async fn a_target_that_exists_already_is_left_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_malformed_profile_is_told_with_the_path_of_its_mistake() {
     let scene = Scene::metadata().await;
-    scene.local.put_profile("nightly", r#"{"source": {"clusterIdentifer": "orders-prod"}}"#).await.unwrap();
+    scene
+        .local
+        .put_profile(
+            "nightly",
+            r#"{"source": {"clusterIdentifer": "orders-prod"}}"#,
+        )
+        .await
+        .unwrap();
     let run = scene.restore(json!({"profile": "nightly"})).await;
     run.assert_failed_clean("AR0003");
     let cause = run.failure().1;
-    assert!(cause.contains("nightly") && cause.contains("source.clusterIdentifer"), "{cause}");
+    assert!(
+        cause.contains("nightly") && cause.contains("source.clusterIdentifer"),
+        "{cause}"
+    );
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_profile_that_does_not_exist_is_named() {
     let scene = Scene::metadata().await;
-    scene.restore(json!({"profile": "weekly"})).await.assert_failed_clean("AR0002");
+    scene
+        .restore(json!({"profile": "weekly"}))
+        .await
+        .assert_failed_clean("AR0002");
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_input_that_is_no_request_is_refused() {
     let scene = Scene::metadata().await;
-    scene.restore(json!({"sauce": "orders-prod"})).await.assert_failed_clean("AR0001");
-    scene.restore_as("restore-2", json!([])).await.assert_failed_clean("AR0001");
+    scene
+        .restore(json!({"sauce": "orders-prod"}))
+        .await
+        .assert_failed_clean("AR0001");
+    scene
+        .restore_as("restore-2", json!([]))
+        .await
+        .assert_failed_clean("AR0001");
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn data_flows_only_where_the_deployed_settings_let_it() {
     let scene = Scene::metadata().await;
-    let run = scene.restore(scene.request_with(json!({"target": {"clusterIdentifier": "orders-elsewhere"}}))).await;
+    let run = scene
+        .restore(scene.request_with(json!({"target": {"clusterIdentifier": "orders-elsewhere"}})))
+        .await;
     run.assert_failed_clean("AR0005");
     scene.local.shutdown().await;
 }
@@ -81,7 +125,11 @@ async fn a_cluster_is_never_restored_over_itself() {
     options.rds.data = local_cloud::rds::Data::Metadata;
     options.flows[0].target = "*".to_owned();
     let scene = Scene::with(options).await;
-    let run = scene.restore(scene.request_with(json!({"target": {"clusterIdentifier": SOURCE.to_uppercase()}}))).await;
+    let run = scene
+        .restore(
+            scene.request_with(json!({"target": {"clusterIdentifier": SOURCE.to_uppercase()}})),
+        )
+        .await;
     run.assert_failed_clean("AR0006");
     scene.local.shutdown().await;
 }
@@ -91,16 +139,30 @@ async fn groups_and_classes_that_do_not_exist_are_refused_before_anything_is_mad
     let scene = Scene::metadata().await;
     let cases = [
         (json!({"target": {"subnetGroup": "nowhere"}}), "AR0015"),
-        (json!({"target": {"clusterParameterGroup": "nothing"}}), "AR0015"),
-        (json!({"target": {"instanceParameterGroup": "nothing"}}), "AR0015"),
+        (
+            json!({"target": {"clusterParameterGroup": "nothing"}}),
+            "AR0015",
+        ),
+        (
+            json!({"target": {"instanceParameterGroup": "nothing"}}),
+            "AR0015",
+        ),
         (json!({"target": {"instanceClass": "db.z9.mega"}}), "AR0016"),
         (json!({"target": {"kmsKeyId": "no-such-key"}}), "AR0010"),
     ];
     for (number, (over, code)) in cases.into_iter().enumerate() {
-        let run = scene.restore_as(&format!("restore-{number}"), scene.request_with(over)).await;
+        let run = scene
+            .restore_as(&format!("restore-{number}"), scene.request_with(over))
+            .await;
         run.assert_failed_clean(code);
     }
-    let made: Vec<_> = scene.local.rds.audit().into_iter().filter(|call| call.action.starts_with("Restore")).collect();
+    let made: Vec<_> = scene
+        .local
+        .rds
+        .audit()
+        .into_iter()
+        .filter(|call| call.action.starts_with("Restore"))
+        .collect();
     assert!(made.is_empty(), "{made:?}");
     scene.local.shutdown().await;
 }
@@ -109,7 +171,10 @@ async fn groups_and_classes_that_do_not_exist_are_refused_before_anything_is_mad
 async fn a_source_whose_old_password_cannot_be_tried_is_refused() {
     let scene = Scene::metadata().await;
     let mut request = scene.request();
-    request["source"].as_object_mut().unwrap().remove("masterSecretArn");
+    request["source"]
+        .as_object_mut()
+        .unwrap()
+        .remove("masterSecretArn");
     scene.restore(request).await.assert_failed_clean("AR0024");
     scene.local.shutdown().await;
 }
@@ -120,30 +185,43 @@ async fn a_restore_that_fails_in_rds_is_undone() {
     scene.local.rds.fail_next_restore("incompatible-restore");
     let run = scene.restore(scene.request()).await;
     run.assert_failed_clean("AR0018");
-    assert!(run.failure().1.contains("incompatible-restore"), "{}", run.failure().1);
+    assert!(
+        run.failure().1.contains("incompatible-restore"),
+        "{}",
+        run.failure().1
+    );
     assert_eq!(
         run.path(),
         [
+            "Begin",
             "Plan",
             "IsCopyNeeded",
             "RestoreCluster",
             "WaitForCluster",
             "Undo",
             "WaitForUndo",
+            "IsUndoDone",
             "NotifyFailure",
             "HowDidItEnd",
             "FailedClean"
         ]
     );
     assert_eq!(run.report.removed, [format!("DB cluster {TARGET}")]);
-    assert_eq!(scene.view("cluster", TARGET).security_group_history.len(), 1);
+    assert_eq!(
+        scene.view("cluster", TARGET).security_group_history.len(),
+        1
+    );
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_rds_has_no_room_for_is_undone_with_its_cluster() {
     let scene = Scene::metadata().await;
-    scene.local.rds.script(Kind::Instance, &format!("{TARGET}-1"), Trouble::EndsIn("insufficient-capacity".into()));
+    scene.local.rds.script(
+        Kind::Instance,
+        &format!("{TARGET}-1"),
+        Trouble::EndsIn("insufficient-capacity".into()),
+    );
     let run = scene.restore(scene.request()).await;
     run.assert_failed_clean("AR0019");
     assert_eq!(run.report.removed.len(), 2, "{:?}", run.report.removed);
@@ -155,7 +233,10 @@ async fn a_copy_that_fails_half_way_is_removed() {
     let scene = Scene::metadata().await;
     let key = scene.key_in(&scene.local.stack.region).await;
     let remote = scene.copy_to_region("eu-central-1").await;
-    scene.local.rds.script(Kind::SnapshotCopy, "aurora-restore-*", Trouble::FailsAt(40));
+    scene
+        .local
+        .rds
+        .script(Kind::SnapshotCopy, "aurora-restore-*", Trouble::FailsAt(40));
     let before = scene.everything();
     let over = json!({"source": {"region": "eu-central-1", "snapshot": remote}, "target": {"kmsKeyId": key}});
     let run = scene.restore(scene.request_with(over)).await;
@@ -169,13 +250,26 @@ async fn a_copy_that_fails_half_way_is_removed() {
 async fn a_check_that_does_not_hold_fails_the_run_before_anyone_can_reach_the_target() {
     let scene = Scene::real().await;
     let check = json!({"name": "a million orders", "database": "orders", "sql": "SELECT count(*) FROM orders", "expect": {"atLeast": 1e6}});
-    let run = scene.restore(scene.request_with(json!({"checks": [check]}))).await;
+    let run = scene
+        .restore(scene.request_with(json!({"checks": [check]})))
+        .await;
     run.assert_failed_clean("AR0023");
-    let failed: Vec<_> = run.report.evidence.iter().filter(|finding| !finding.passed).collect();
+    let failed: Vec<_> = run
+        .report
+        .evidence
+        .iter()
+        .filter(|finding| !finding.passed)
+        .collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].check, "a million orders");
     let history = scene.view("cluster", TARGET).security_group_history;
-    assert_eq!(history.into_iter().map(|(_, groups)| groups).collect::<Vec<_>>(), [quarantine()]);
+    assert_eq!(
+        history
+            .into_iter()
+            .map(|(_, groups)| groups)
+            .collect::<Vec<_>>(),
+        [quarantine()]
+    );
     scene.local.shutdown().await;
 }
 
@@ -183,10 +277,19 @@ async fn a_check_that_does_not_hold_fails_the_run_before_anyone_can_reach_the_ta
 async fn capacity_that_comes_back_is_waited_for() {
     let scene = Scene::real().await;
     let refusal = ApiError::new(403, "InsufficientDBClusterCapacityFault", "not now");
-    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::Refused(refusal));
+    scene
+        .local
+        .rds
+        .script(Kind::RestoredCluster, "*", Trouble::Refused(refusal));
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
-    let attempts = run.report.steps.iter().find(|step| step.state == "RestoreCluster").unwrap().attempts;
+    let attempts = run
+        .report
+        .steps
+        .iter()
+        .find(|step| step.state == "RestoreCluster")
+        .unwrap()
+        .attempts;
     assert_eq!(attempts, 2);
     scene.local.shutdown().await;
 }
@@ -194,15 +297,23 @@ async fn capacity_that_comes_back_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_never_becomes_available_meets_the_deadline() {
     let scene = Scene::metadata().await;
-    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::NeverReady);
-    let run = scene.restore(scene.request_with(json!({"waits": {"clusterDeadlineMinutes": 30}}))).await;
+    scene
+        .local
+        .rds
+        .script(Kind::RestoredCluster, "*", Trouble::NeverReady);
+    let run = scene
+        .restore(scene.request_with(json!({"waits": {"clusterDeadlineMinutes": 30}})))
+        .await;
     let (error, cause) = run.failure();
     assert_eq!(error, "AR0020", "{cause}");
     // RDS refuses to delete a cluster that is still being created: it is named, and a person is told.
     assert_eq!(run.report.outcome, "FailedDirty");
     assert_eq!(run.path().last().map(String::as_str), Some("FailedDirty"));
     assert_eq!(run.report.leftovers.len(), 1);
-    assert!(cause.contains("aws rds delete-db-cluster") && cause.contains(TARGET), "{cause}");
+    assert!(
+        cause.contains("aws rds delete-db-cluster") && cause.contains(TARGET),
+        "{cause}"
+    );
     run.assert_told("FailedDirty");
     scene.local.shutdown().await;
 }
@@ -213,8 +324,13 @@ async fn a_notification_that_cannot_be_sent_changes_nothing() {
     scene.forget_topic().await;
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.path().last().map(String::as_str), Some("Restored"));
-    let failed = scene.restore_as("restore-2", json!({"profile": "missing"})).await;
-    assert_eq!(failed.path().last().map(String::as_str), Some("FailedClean"));
+    let failed = scene
+        .restore_as("restore-2", json!({"profile": "missing"}))
+        .await;
+    assert_eq!(
+        failed.path().last().map(String::as_str),
+        Some("FailedClean")
+    );
     scene.local.shutdown().await;
 }
 
@@ -226,7 +342,11 @@ async fn two_restores_of_one_target_do_not_meet() {
     let second = scene.restore_as("restore-2", scene.request()).await;
     assert_eq!(second.report.outcome, "FailedClean");
     // The cluster may be there already, or only the lock.
-    assert!(["AR0009", "AR0013"].contains(&second.failure().0.as_str()), "{:?}", second.failure());
+    assert!(
+        ["AR0009", "AR0013"].contains(&second.failure().0.as_str()),
+        "{:?}",
+        second.failure()
+    );
     first.finished().await;
     let first = scene.run("restore-1", first).await;
     assert_eq!(first.report.outcome, "Restored", "{:?}", first.report.cause);

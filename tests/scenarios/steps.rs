@@ -24,7 +24,10 @@ fn event(state: &str, over: Value) -> Value {
 async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
     let scene = Scene::real().await;
     let run = scene.restore(scene.request()).await;
-    let before = (scene.everything(), scene.view("cluster", TARGET).resource_id);
+    let before = (
+        scene.everything(),
+        scene.view("cluster", TARGET).resource_id,
+    );
     let plan = event(
         "Plan",
         json!({"executionArn": scene.local.stack.execution_arn("restore-1"), "startedAt": run.started_at(), "input": scene.request()}),
@@ -32,18 +35,38 @@ async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
     for (name, event) in [
         ("plan", plan),
         ("copy-snapshot", event("CopySnapshot", json!({}))),
-        ("restore", event("RestoreCluster", json!({"action": "restore-cluster"}))),
-        ("restore", event("AddInstances", json!({"action": "add-instances"}))),
-        ("reset-credentials", event("ResetCredentials", json!({"action": "reset-credentials"}))),
-        ("reset-credentials", event("LockLoginRoles", json!({"action": "lock-login-roles"}))),
+        (
+            "restore",
+            event("RestoreCluster", json!({"action": "restore-cluster"})),
+        ),
+        (
+            "restore",
+            event("AddInstances", json!({"action": "add-instances"})),
+        ),
+        (
+            "reset-credentials",
+            event("ResetCredentials", json!({"action": "reset-credentials"})),
+        ),
+        (
+            "reset-credentials",
+            event("LockLoginRoles", json!({"action": "lock-login-roles"})),
+        ),
         ("switch", event("Switch", json!({}))),
         ("cleanup", event("Cleanup", json!({"action": "retire"}))),
     ] {
         let answer = scene.invoke(step(name), event).await;
         assert!(answer.is_ok(), "{name}: {answer:?}");
     }
-    assert_eq!((scene.everything(), scene.view("cluster", TARGET).resource_id), before);
-    let master = scene.secret(&run.report.target.as_ref().unwrap().secret_arn).await;
+    assert_eq!(
+        (
+            scene.everything(),
+            scene.view("cluster", TARGET).resource_id
+        ),
+        before
+    );
+    let master = scene
+        .secret(&run.report.target.as_ref().unwrap().secret_arn)
+        .await;
     assert!(scene.accepts(&scene.endpoint(TARGET).await, &master).await);
     scene.local.shutdown().await;
 }
@@ -52,9 +75,12 @@ async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
 async fn undo_never_removes_a_target_that_is_in_service() {
     let scene = Scene::real().await;
     let run = scene.restore(scene.request()).await;
-    let undo = event("Undo", json!({"action": "undo", "startedAt": run.started_at()}));
+    let undo = event(
+        "Undo",
+        json!({"action": "undo", "startedAt": run.started_at()}),
+    );
     let answer = scene.invoke(step("cleanup"), undo).await.unwrap();
-    assert_eq!(answer, json!({"deleting": []}));
+    assert_eq!(answer, json!({"deleting": [], "refused": []}));
     assert_eq!(scene.view("cluster", TARGET).status, "available");
     scene.local.shutdown().await;
 }
@@ -62,25 +88,44 @@ async fn undo_never_removes_a_target_that_is_in_service() {
 #[tokio::test(start_paused = true)]
 async fn switch_refuses_to_open_a_target_without_evidence() {
     let scene = Scene::real().await;
-    let check = json!({"name": "never", "database": "orders", "sql": "SELECT 1", "expect": {"equals": 2}});
-    scene.restore(scene.request_with(json!({"checks": [check]}))).await.assert_failed_clean("AR0023");
-    let refused = scene.invoke(step("switch"), event("Switch", json!({}))).await.unwrap_err();
-    assert!(refused.contains("Rejected") && refused.contains("AR0025"), "{refused}");
+    let check =
+        json!({"name": "never", "database": "orders", "sql": "SELECT 1", "expect": {"equals": 2}});
+    scene
+        .restore(scene.request_with(json!({"checks": [check]})))
+        .await
+        .assert_failed_clean("AR0023");
+    let refused = scene
+        .invoke(step("switch"), event("Switch", json!({})))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.contains("Rejected") && refused.contains("AR0025"),
+        "{refused}"
+    );
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_without_a_plan_says_so() {
     let scene = Scene::metadata().await;
-    let refused = scene.invoke(step("verify"), event("Verify", json!({}))).await.unwrap_err();
-    assert!(refused.contains("Defect") && refused.contains("AR0099"), "{refused}");
+    let refused = scene
+        .invoke(step("verify"), event("Verify", json!({})))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.contains("Defect") && refused.contains("AR0099"),
+        "{refused}"
+    );
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_does_not_fit_names_what_is_missing() {
     let scene = Scene::metadata().await;
-    let refused = scene.invoke(step("restore"), event("RestoreCluster", json!({}))).await.unwrap_err();
+    let refused = scene
+        .invoke(step("restore"), event("RestoreCluster", json!({})))
+        .await
+        .unwrap_err();
     assert!(refused.contains("action"), "{refused}");
     scene.local.shutdown().await;
 }
@@ -103,11 +148,23 @@ async fn a_cluster_that_took_our_name_is_not_adopted() {
         .send()
         .await
         .unwrap();
-    let refused = scene.invoke(step("restore"), event("RestoreCluster", json!({"action": "restore-cluster"}))).await;
-    assert!(refused.clone().unwrap_err().contains("AR0012"), "{refused:?}");
+    let refused = scene
+        .invoke(
+            step("restore"),
+            event("RestoreCluster", json!({"action": "restore-cluster"})),
+        )
+        .await;
+    assert!(
+        refused.clone().unwrap_err().contains("AR0012"),
+        "{refused:?}"
+    );
     let undo = event("Undo", json!({"action": "undo", "startedAt": STARTED_AT}));
     let answer = scene.invoke(step("cleanup"), undo).await.unwrap();
-    assert_eq!(answer, json!({"deleting": []}), "a stranger's cluster is not ours to remove");
+    assert_eq!(
+        answer,
+        json!({"deleting": [], "refused": []}),
+        "a stranger's cluster is not ours to remove"
+    );
     assert!(scene.everything().iter().any(|arn| arn.ends_with(TARGET)));
     scene.local.shutdown().await;
 }
@@ -117,14 +174,26 @@ async fn a_name_that_is_used_again_neither_adopts_nor_undoes_the_earlier_restore
     let scene = Scene::metadata().await;
     let plan = |started_at: &str| {
         let arn = scene.local.stack.execution_arn("restore-1");
-        event("Plan", json!({"executionArn": arn, "startedAt": started_at, "input": scene.request()}))
+        event(
+            "Plan",
+            json!({"executionArn": arn, "startedAt": started_at, "input": scene.request()}),
+        )
     };
     scene.invoke(step("plan"), plan(STARTED_AT)).await.unwrap();
-    scene.invoke(step("restore"), event("RestoreCluster", json!({"action": "restore-cluster"}))).await.unwrap();
+    scene
+        .invoke(
+            step("restore"),
+            event("RestoreCluster", json!({"action": "restore-cluster"})),
+        )
+        .await
+        .unwrap();
     let later = "2027-03-01T00:00:00.000Z";
     let refused = scene.invoke(step("plan"), plan(later)).await.unwrap_err();
     assert!(refused.contains("AR0034"), "{refused}");
     let undo = event("Undo", json!({"action": "undo", "startedAt": later}));
-    assert_eq!(scene.invoke(step("cleanup"), undo).await.unwrap(), json!({"deleting": []}));
+    assert_eq!(
+        scene.invoke(step("cleanup"), undo).await.unwrap(),
+        json!({"deleting": [], "refused": []})
+    );
     scene.local.shutdown().await;
 }

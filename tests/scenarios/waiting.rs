@@ -8,7 +8,10 @@ use serde_json::json;
 #[tokio::test(start_paused = true)]
 async fn a_forty_five_minute_restore_takes_at_most_forty_transitions() {
     let scene = Scene::real().await;
-    scene.local.rds.script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
+    scene
+        .local
+        .rds
+        .script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     let minutes = run.report.seconds.total / 60.0;
@@ -17,7 +20,10 @@ async fn a_forty_five_minute_restore_takes_at_most_forty_transitions() {
     assert!((40.0..60.0).contains(&minutes), "{minutes}");
     assert!(transitions <= 40, "{transitions}");
     let told = scene.local.pipeline.path("restore-1").await.unwrap();
-    assert_eq!(told.transitions as u64, transitions, "what is counted from the history is what is billed");
+    assert_eq!(
+        told.transitions as u64, transitions,
+        "what is counted from the history is what is billed"
+    );
     scene.local.shutdown().await;
 }
 
@@ -28,7 +34,11 @@ async fn a_restore_whose_events_are_all_lost_is_only_slower() {
     let scene = Scene::with(options).await;
     let run = scene.restore(scene.request()).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
-    let woken = scene.local.cloud.lambda().logs(&scene.local.stack.function_name("wake"));
+    let woken = scene
+        .local
+        .cloud
+        .lambda()
+        .logs(&scene.local.stack.function_name("wake"));
     assert!(woken.is_empty());
     scene.local.shutdown().await;
 }
@@ -36,9 +46,16 @@ async fn a_restore_whose_events_are_all_lost_is_only_slower() {
 #[tokio::test(start_paused = true)]
 async fn an_event_ends_a_wait_before_the_next_look() {
     let scene = Scene::real().await;
-    let run = scene.restore(scene.request_with(json!({"waits": {"heartbeatSeconds": 3600}}))).await;
+    let run = scene
+        .restore(scene.request_with(json!({"waits": {"heartbeatSeconds": 3600}})))
+        .await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
-    let cluster = run.report.steps.iter().find(|step| step.state == "WaitForCluster").unwrap();
+    let cluster = run
+        .report
+        .steps
+        .iter()
+        .find(|step| step.state == "WaitForCluster")
+        .unwrap();
     assert_eq!(cluster.attempts, 1, "no heartbeat was missed");
     scene.local.shutdown().await;
 }
@@ -71,5 +88,8 @@ async fn an_event_about_somebody_elses_cluster_wakes_nobody() {
 }
 
 fn wake_step() -> aurora_restore_core::Step {
-    aurora_restore::deployment::STEPS.into_iter().find(|step| step.name == "wake").unwrap()
+    aurora_restore::deployment::STEPS
+        .into_iter()
+        .find(|step| step.name == "wake")
+        .unwrap()
 }

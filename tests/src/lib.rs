@@ -29,8 +29,13 @@ pub const APP_ROLE: &str = "orders_app";
 
 /// The seed of this run: `AURORA_RESTORE_TEST_SEED`, or a new one. It is printed, so that a failure can be seen again.
 pub fn seed() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "the seed of a test is given from outside")]
-    let given = std::env::var("AURORA_RESTORE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the seed of a test is given from outside"
+    )]
+    let given = std::env::var("AURORA_RESTORE_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(rand::random);
     println!("see this run again with AURORA_RESTORE_TEST_SEED={seed}");
     seed
@@ -70,7 +75,13 @@ impl Scene {
         let (old_password, app_password) = (canary("master"), canary("app"));
         let value = json!({"username": MASTER, "password": old_password}).to_string();
         let secrets = aws_sdk_secretsmanager::Client::new(&local.config);
-        let secret = secrets.create_secret().name("orders-prod/master").secret_string(value).send().await.unwrap();
+        let secret = secrets
+            .create_secret()
+            .name("orders-prod/master")
+            .secret_string(value)
+            .send()
+            .await
+            .unwrap();
         let mut scene = Self {
             local,
             old_password,
@@ -94,7 +105,10 @@ impl Scene {
 
     /// Where the scene plays.
     pub fn place(&self) -> Place {
-        Place { account: self.local.stack.account.clone(), region: self.local.stack.region.clone() }
+        Place {
+            account: self.local.stack.account.clone(),
+            region: self.local.stack.region.clone(),
+        }
     }
 
     async fn create_source(&self) {
@@ -120,9 +134,10 @@ impl Scene {
             .await
             .unwrap();
         let ready = async || {
-            let found = rds.describe_db_instances().db_instance_identifier(format!("{SOURCE}-1")).send().await?;
-            let status = found.db_instances()[0].db_instance_status().map(str::to_owned);
-            Ok((status.as_deref() == Some("available")).then_some(()))
+            let found =
+                aurora_restore_core::rds::find_instance(&rds, &format!("{SOURCE}-1")).await?;
+            let status = found.as_ref().and_then(|found| found.db_instance_status());
+            Ok((status == Some("available")).then_some(()))
         };
         self.local.until("the source", ready).await.unwrap();
     }
@@ -134,18 +149,28 @@ impl Scene {
              INSERT INTO orders SELECT i, md5(i::text) FROM generate_series(1, 1000) i;",
             self.app_password
         );
-        self.sql(&self.source_endpoint().await, &self.old_master(), &statements).await;
+        self.sql(
+            &self.source_endpoint().await,
+            &self.old_master(),
+            &statements,
+        )
+        .await;
     }
 
     /// Takes a snapshot of the source and waits for it.
     pub async fn snapshot(&self, name: &str) {
         let rds = self.rds();
-        let asked = rds.create_db_cluster_snapshot().db_cluster_identifier(SOURCE).db_cluster_snapshot_identifier(name);
+        let asked = rds
+            .create_db_cluster_snapshot()
+            .db_cluster_identifier(SOURCE)
+            .db_cluster_snapshot_identifier(name);
         asked.send().await.unwrap();
         let ready = async || {
-            let found = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(name).send().await?;
-            let status = found.db_cluster_snapshots()[0].status().map(str::to_owned);
-            Ok((status.as_deref() == Some("available")).then_some(()))
+            let found = aurora_restore_core::rds::find_snapshot(&rds, name).await?;
+            Ok(
+                (found.as_ref().and_then(|found| found.status()) == Some("available"))
+                    .then_some(()),
+            )
         };
         self.local.until("the snapshot", ready).await.unwrap();
     }
@@ -153,13 +178,23 @@ impl Scene {
     /// Deletes the topic for outcomes.
     pub async fn forget_topic(&self) {
         let sns = aws_sdk_sns::Client::new(&self.local.config);
-        sns.delete_topic().topic_arn(self.local.stack.settings().topic_arn).send().await.unwrap();
+        sns.delete_topic()
+            .topic_arn(self.local.stack.settings().topic_arn)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// A usable key of a region: its ARN.
     pub async fn key_in(&self, region: &str) -> String {
         let caller = self.caller(region);
-        let made = self.local.cloud.world().call(&caller, "kms", "TrentService.CreateKey", &json!({})).await.unwrap();
+        let made = self
+            .local
+            .cloud
+            .world()
+            .call(&caller, "kms", "TrentService.CreateKey", &json!({}))
+            .await
+            .unwrap();
         made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
     }
 
@@ -175,14 +210,27 @@ impl Scene {
     /// RDS in a region.
     pub fn rds_in(&self, region: &str) -> aws_sdk_rds::Client {
         let config = aws_sdk_rds::config::Builder::from(&self.local.config);
-        aws_sdk_rds::Client::from_conf(config.region(aws_sdk_rds::config::Region::new(region.to_owned())).build())
+        aws_sdk_rds::Client::from_conf(
+            config
+                .region(aws_sdk_rds::config::Region::new(region.to_owned()))
+                .build(),
+        )
     }
 
     /// Copies the source's snapshot to another region, encrypted there if it is; gives the copy's ARN.
     pub async fn copy_to_region(&self, region: &str) -> String {
         let rds = self.rds_in(region);
-        let source = format!("arn:aws:rds:{}:{}:cluster-snapshot:{SNAPSHOT}", self.local.stack.region, self.local.stack.account);
-        let encrypted = self.rds().describe_db_cluster_snapshots().db_cluster_snapshot_identifier(SNAPSHOT).send().await.unwrap();
+        let source = format!(
+            "arn:aws:rds:{}:{}:cluster-snapshot:{SNAPSHOT}",
+            self.local.stack.region, self.local.stack.account
+        );
+        let encrypted = self
+            .rds()
+            .describe_db_cluster_snapshots()
+            .db_cluster_snapshot_identifier(SNAPSHOT)
+            .send()
+            .await
+            .unwrap();
         let key = match encrypted.db_cluster_snapshots()[0].kms_key_id() {
             Some(_) => Some(self.key_in(region).await),
             None => None,
@@ -196,12 +244,20 @@ impl Scene {
             .await
             .unwrap();
         let ready = async || {
-            let found = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(SNAPSHOT).send().await?;
+            let found = rds
+                .describe_db_cluster_snapshots()
+                .db_cluster_snapshot_identifier(SNAPSHOT)
+                .send()
+                .await?;
             let status = found.db_cluster_snapshots()[0].status().map(str::to_owned);
             Ok((status.as_deref() == Some("available")).then_some(()))
         };
         self.local.until("the copy", ready).await.unwrap();
-        copied.db_cluster_snapshot.unwrap().db_cluster_snapshot_arn.unwrap()
+        copied
+            .db_cluster_snapshot
+            .unwrap()
+            .db_cluster_snapshot_arn
+            .unwrap()
     }
 
     /// A request that restores the source into the target.
@@ -243,26 +299,49 @@ impl Scene {
 
     /// What a finished restore left.
     pub async fn run(&self, restore_id: &str, execution: Execution) -> Run<'_> {
-        let report = self.local.pipeline.report(restore_id, self.local.cloud.world().now()).await.unwrap().unwrap();
-        Run { scene: self, execution, report }
+        let report = self
+            .local
+            .pipeline
+            .report(restore_id, self.local.cloud.world().now())
+            .await
+            .unwrap()
+            .unwrap();
+        Run {
+            scene: self,
+            execution,
+            report,
+        }
     }
 
     /// Everything RDS holds, by ARN, and every secret that is not the source's.
     pub fn everything(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.local.rds.resources(None).into_iter().map(|view| view.arn).collect();
+        let mut all: Vec<String> = self
+            .local
+            .rds
+            .resources(None)
+            .into_iter()
+            .map(|view| view.arn)
+            .collect();
         all.sort_unstable();
         all
     }
 
     /// What exists now and did not before the first restore.
     pub fn new_resources(&self) -> Vec<String> {
-        self.everything().into_iter().filter(|arn| !self.before.contains(arn)).collect()
+        self.everything()
+            .into_iter()
+            .filter(|arn| !self.before.contains(arn))
+            .collect()
     }
 
     /// What existed before the first restore and is gone.
     pub fn lost_resources(&self) -> Vec<String> {
         let now = self.everything();
-        self.before.iter().filter(|arn| !now.contains(arn)).cloned().collect()
+        self.before
+            .iter()
+            .filter(|arn| !now.contains(arn))
+            .cloned()
+            .collect()
     }
 
     /// One resource, now or in the past.
@@ -270,12 +349,20 @@ impl Scene {
         let rds = &self.local.rds;
         let mut all = rds.resources(None);
         all.extend(rds.past_resources(None));
-        all.into_iter().find(|view| view.kind == kind && view.id == id).unwrap_or_else(|| panic!("no {kind} {id}"))
+        all.into_iter()
+            .find(|view| view.kind == kind && view.id == id)
+            .unwrap_or_else(|| panic!("no {kind} {id}"))
     }
 
     /// A cluster as RDS describes it.
     pub async fn cluster(&self, id: &str) -> DbCluster {
-        let found = self.rds().describe_db_clusters().db_cluster_identifier(id).send().await.unwrap();
+        let found = self
+            .rds()
+            .describe_db_clusters()
+            .db_cluster_identifier(id)
+            .send()
+            .await
+            .unwrap();
         found.db_clusters()[0].clone()
     }
 
@@ -287,7 +374,9 @@ impl Scene {
             host: cluster.endpoint().unwrap().to_owned(),
             port: u16::try_from(cluster.port().unwrap()).unwrap(),
             tls: match pem {
-                Some(pem) => DatabaseTls::VerifyFullWith { authorities_pem: pem.to_owned() },
+                Some(pem) => DatabaseTls::VerifyFullWith {
+                    authorities_pem: pem.to_owned(),
+                },
                 None => DatabaseTls::Disable,
             },
         }
@@ -310,7 +399,10 @@ impl Scene {
     /// The credentials in a secret.
     pub async fn secret(&self, id: &str) -> Credentials {
         let client = aws_sdk_secretsmanager::Client::new(&self.local.config);
-        secrets::read(&client, id, Stage::Current, MASTER).await.unwrap().unwrap()
+        secrets::read(&client, id, Stage::Current, MASTER)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Whether a server accepts a login.
@@ -321,14 +413,20 @@ impl Scene {
     /// Runs statements.
     pub async fn sql(&self, endpoint: &Endpoint, credentials: &Credentials, statements: &str) {
         let statements = statements.to_owned();
-        let done = sql::session(endpoint, credentials, DATABASE, move |client| client.batch_execute(&statements)).await;
+        let done = sql::session(endpoint, credentials, DATABASE, move |client| {
+            client.batch_execute(&statements)
+        })
+        .await;
         done.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
     /// One value.
     pub async fn value(&self, endpoint: &Endpoint, credentials: &Credentials, query: &str) -> i64 {
         let query = query.to_owned();
-        let found = sql::session(endpoint, credentials, DATABASE, move |client| client.query_one(&query, &[])?.try_get(0)).await;
+        let found = sql::session(endpoint, credentials, DATABASE, move |client| {
+            client.query_one(&query, &[])?.try_get(0)
+        })
+        .await;
         found.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
@@ -336,15 +434,27 @@ impl Scene {
     pub async fn invoke(&self, step: Step, event: Value) -> Result<Value, String> {
         let stack = &self.local.stack;
         let caller = self.caller(&stack.region);
-        let invoked = self.local.cloud.lambda().invoke(&caller, &stack.function_name(step.name), event).await.unwrap();
-        invoked.result.map_err(|failed| format!("{}: {}", failed["errorType"], failed["errorMessage"]))
+        let invoked = self
+            .local
+            .cloud
+            .lambda()
+            .invoke(&caller, &stack.function_name(step.name), event)
+            .await
+            .unwrap();
+        invoked
+            .result
+            .map_err(|failed| format!("{}: {}", failed["errorType"], failed["errorMessage"]))
     }
 
     /// Places outside Secrets Manager where one of these passwords was written down.
     pub fn leaks(&self, passwords: &[&str]) -> Vec<String> {
         let texts = self.local.cloud.recorded_texts();
         assert!(texts.len() > 20, "there is something to search");
-        let leaked = texts.into_iter().filter(|text| passwords.iter().any(|password| text.text.contains(password)));
+        let leaked = texts.into_iter().filter(|text| {
+            passwords
+                .iter()
+                .any(|password| text.text.contains(password))
+        });
         leaked.map(|text| text.place).collect()
     }
 
@@ -372,8 +482,13 @@ impl Run<'_> {
     /// The error's code and the cause of a failed execution.
     pub fn failure(&self) -> (String, String) {
         match self.execution.outcome() {
-            Some(Outcome::Failed { error, cause }) => (error.unwrap_or_default(), cause.unwrap_or_default()),
-            other => panic!("expected a failure, found {other:?} after {:?}", self.path()),
+            Some(Outcome::Failed { error, cause }) => {
+                (error.unwrap_or_default(), cause.unwrap_or_default())
+            }
+            other => panic!(
+                "expected a failure, found {other:?} after {:?}",
+                self.path()
+            ),
         }
     }
 
@@ -393,7 +508,10 @@ impl Run<'_> {
     /// Asserts that exactly one notification told this outcome.
     pub fn assert_told(&self, outcome: &str) {
         let messages = self.scene.local.cloud.sns().messages();
-        let told: Vec<_> = messages.iter().filter(|message| message.message.contains(&self.report.restore_id)).collect();
+        let told: Vec<_> = messages
+            .iter()
+            .filter(|message| message.message.contains(&self.report.restore_id))
+            .collect();
         assert_eq!(told.len(), 1);
         assert!(told[0].message.starts_with(outcome), "{}", told[0].message);
     }
@@ -401,21 +519,37 @@ impl Run<'_> {
     /// When the execution started, as the state machine hands it to its functions.
     pub fn started_at(&self) -> String {
         let events = self.execution.history().events();
-        let scheduled = events.iter().map(|event| event.to_json()).find(|event| event["type"] == "TaskScheduled").unwrap();
-        let parameters = scheduled["taskScheduledEventDetails"]["parameters"].as_str().unwrap();
+        let scheduled = events
+            .iter()
+            .map(|event| event.to_json())
+            .find(|event| event["type"] == "TaskScheduled")
+            .unwrap();
+        let parameters = scheduled["taskScheduledEventDetails"]["parameters"]
+            .as_str()
+            .unwrap();
         let parameters: Value = serde_json::from_str(parameters).unwrap();
-        parameters["Payload"]["startedAt"].as_str().unwrap().to_owned()
+        parameters["Payload"]["startedAt"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// The states' records, by state.
     pub fn steps(&self) -> BTreeMap<String, String> {
-        self.report.steps.iter().map(|step| (step.state.clone(), step.outcome.clone())).collect()
+        self.report
+            .steps
+            .iter()
+            .map(|step| (step.state.clone(), step.outcome.clone()))
+            .collect()
     }
 }
 
 /// Credentials of this name and password.
 pub fn credentials(username: &str, password: &str) -> Credentials {
-    Credentials { username: username.to_owned(), password: Secret::new(password.to_owned()) }
+    Credentials {
+        username: username.to_owned(),
+        password: Secret::new(password.to_owned()),
+    }
 }
 
 /// A password that is found wherever it was written down.

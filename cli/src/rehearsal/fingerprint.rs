@@ -47,10 +47,19 @@ pub fn read(client: &mut Client) -> Result<Fingerprint, Error> {
     let mut fingerprint = Fingerprint::new();
     for table in tables {
         let table: String = table.try_get(0)?;
-        let sum = format!("SELECT count(*), coalesce(sum({}), 0)::text FROM {table} t", row_hash("t"));
+        let sum = format!(
+            "SELECT count(*), coalesce(sum({}), 0)::text FROM {table} t",
+            row_hash("t")
+        );
         let row = transaction.query_one(&sum, &[])?;
         let checksum: String = row.try_get(1)?;
-        fingerprint.insert(table, Content { rows: row.try_get(0)?, checksum: checksum.parse().unwrap_or_default() });
+        fingerprint.insert(
+            table,
+            Content {
+                rows: row.try_get(0)?,
+                checksum: checksum.parse().unwrap_or_default(),
+            },
+        );
     }
     Ok(fingerprint)
 }

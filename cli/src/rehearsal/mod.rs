@@ -134,7 +134,11 @@ pub async fn set_up(options: &Options) -> Result<LocalPipeline> {
 ///
 /// # Errors
 /// When the rehearsal itself cannot be carried out; a restore that fails is a result.
-pub async fn rehearse(local: &LocalPipeline, options: &Options, tell: &mut impl FnMut(Progress)) -> Result<Rehearsed> {
+pub async fn rehearse(
+    local: &LocalPipeline,
+    options: &Options,
+    tell: &mut impl FnMut(Progress),
+) -> Result<Rehearsed> {
     let source = Source::create(local, options.dump.as_deref()).await?;
     let rows: i64 = source.baseline.values().map(|content| content.rows).sum();
     tell(Progress::Note(format!(
@@ -144,26 +148,61 @@ pub async fn rehearse(local: &LocalPipeline, options: &Options, tell: &mut impl 
         source::LOGIN_ROLES.len() + 1
     )));
     let written = snapshot_under_traffic(local, &source, options.dump.is_none()).await?;
-    tell(Progress::Note(format!("snapshot   {SNAPSHOT}: taken while {} transactions came in", written.transactions())));
+    tell(Progress::Note(format!(
+        "snapshot   {SNAPSHOT}: taken while {} transactions came in",
+        written.transactions()
+    )));
 
     let restore_id = format!("rehearsal-{:08x}", options.seed & 0xffff_ffff);
-    local.put_profile(PROFILE, &profile(&source).to_string()).await?;
-    let arn = local.pipeline.start(&restore_id, &json!({"profile": PROFILE})).await?;
-    tell(Progress::Note(format!("restore    {restore_id} into {TARGET_CLUSTER}")));
-    follow(&local.cloud.step_functions().execution(&arn).map_err(|error| anyhow!("{error}"))?, tell).await;
+    local
+        .put_profile(PROFILE, &profile(&source).to_string())
+        .await?;
+    let arn = local
+        .pipeline
+        .start(&restore_id, &json!({"profile": PROFILE}))
+        .await?;
+    tell(Progress::Note(format!(
+        "restore    {restore_id} into {TARGET_CLUSTER}"
+    )));
+    follow(
+        &local
+            .cloud
+            .step_functions()
+            .execution(&arn)
+            .map_err(|error| anyhow!("{error}"))?,
+        tell,
+    )
+    .await;
 
     let report = local.pipeline.report(&restore_id, now(local)).await?;
     let report = report.ok_or_else(|| anyhow!("restore `{restore_id}` left no record"))?;
     let path = local.pipeline.path(&restore_id).await?;
     let data = match &report.target {
         Some(target) => {
-            let endpoint = Endpoint { host: target.endpoint.clone(), port: target.port, tls: source.endpoint.tls.clone() };
+            let endpoint = Endpoint {
+                host: target.endpoint.clone(),
+                port: target.port,
+                tls: source.endpoint.tls.clone(),
+            };
             let master = target_master(local, &target.secret_arn).await?;
-            compare(&endpoint, &master, &source.baseline, &written, options.dump.is_none()).await?
+            compare(
+                &endpoint,
+                &master,
+                &source.baseline,
+                &written,
+                options.dump.is_none(),
+            )
+            .await?
         }
         None => Comparison::default(),
     };
-    Ok(Rehearsed { report, path, data, told: told(local), seed: options.seed })
+    Ok(Rehearsed {
+        report,
+        path,
+        data,
+        told: told(local),
+        seed: options.seed,
+    })
 }
 
 fn now(local: &LocalPipeline) -> OffsetDateTime {
@@ -171,14 +210,20 @@ fn now(local: &LocalPipeline) -> OffsetDateTime {
 }
 
 /// Snapshots the source while transactions come in; the user's own data is left as it is.
-async fn snapshot_under_traffic(local: &LocalPipeline, source: &Source, sample: bool) -> Result<Written> {
+async fn snapshot_under_traffic(
+    local: &LocalPipeline,
+    source: &Source,
+    sample: bool,
+) -> Result<Written> {
     if !sample {
         source.snapshot(local, SNAPSHOT).await?;
         return Ok(Written::default());
     }
     let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
     let connect = move || aurora_restore_core::sql::connect(&endpoint, &master, DATABASE);
-    let client = tokio::task::spawn_blocking(connect).await?.map_err(|_| anyhow!("no session for the source's traffic"))?;
+    let client = tokio::task::spawn_blocking(connect)
+        .await?
+        .map_err(|_| anyhow!("no session for the source's traffic"))?;
     let traffic = Traffic::start(client);
     let taken = source.snapshot(local, SNAPSHOT).await;
     let written = tokio::task::spawn_blocking(move || traffic.stop()).await??;
@@ -187,7 +232,13 @@ async fn snapshot_under_traffic(local: &LocalPipeline, source: &Source, sample: 
 
 /// The profile of a rehearsal.
 pub fn profile(source: &Source) -> Value {
-    let (table, rows) = source.baseline.iter().max_by_key(|(_, content)| content.rows).map_or(("pg_class", 1), |(table, content)| (table.as_str(), content.rows));
+    let (table, rows) = source
+        .baseline
+        .iter()
+        .max_by_key(|(_, content)| content.rows)
+        .map_or(("pg_class", 1), |(table, content)| {
+            (table.as_str(), content.rows)
+        });
     json!({
         "source": {
             "clusterIdentifier": SOURCE_CLUSTER,
@@ -215,7 +266,10 @@ async fn follow(execution: &Execution, tell: &mut impl FnMut(Progress)) {
     let began = execution.started_at();
     while let Some(event) = history.next().await {
         if let Some(name) = event.state_name().filter(|_| is_entry(event.event_type)) {
-            tell(Progress::State { seconds: (event.timestamp - began).whole_seconds(), name: name.to_owned() });
+            tell(Progress::State {
+                seconds: (event.timestamp - began).whole_seconds(),
+                name: name.to_owned(),
+            });
         }
     }
 }
@@ -240,10 +294,19 @@ async fn compare(
     sample: bool,
 ) -> Result<Comparison> {
     let held = source::session(endpoint, master, fingerprint::read).await?;
-    let last = if sample { source::session(endpoint, master, traffic::last_transaction).await? } else { 0 };
+    let last = if sample {
+        source::session(endpoint, master, traffic::last_transaction).await?
+    } else {
+        0
+    };
     let expected = written.after(last, baseline);
-    let names = expected.keys().chain(held.keys().filter(|name| !expected.contains_key(*name)));
-    let differences: Vec<String> = names.filter(|name| expected.get(*name) != held.get(*name)).cloned().collect();
+    let names = expected
+        .keys()
+        .chain(held.keys().filter(|name| !expected.contains_key(*name)));
+    let differences: Vec<String> = names
+        .filter(|name| expected.get(*name) != held.get(*name))
+        .cloned()
+        .collect();
     Ok(Comparison {
         equal: differences.is_empty() && last <= written.transactions(),
         tables: held.len(),
@@ -256,7 +319,23 @@ async fn compare(
 
 fn told(local: &LocalPipeline) -> Told {
     let messages = local.cloud.sns().messages();
-    let recorded = |name: &&&str| !local.cloud.cloudwatch().data_points(metrics::NAMESPACE, name).is_empty();
-    let metrics = notify::METRICS.iter().filter(recorded).map(|name| (*name).to_owned()).collect();
-    Told { notifications: messages.iter().filter_map(|message| message.subject.clone()).collect(), metrics }
+    let recorded = |name: &&&str| {
+        !local
+            .cloud
+            .cloudwatch()
+            .data_points(metrics::NAMESPACE, name)
+            .is_empty()
+    };
+    let metrics = notify::METRICS
+        .iter()
+        .filter(recorded)
+        .map(|name| (*name).to_owned())
+        .collect();
+    Told {
+        notifications: messages
+            .iter()
+            .filter_map(|message| message.subject.clone())
+            .collect(),
+        metrics,
+    }
 }

@@ -13,7 +13,12 @@ pub fn progress(progress: &Progress) -> String {
 }
 
 fn clock(seconds: i64) -> String {
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// The short report at the end.
@@ -42,11 +47,17 @@ pub fn render(rehearsed: &Rehearsed) -> String {
     line("created", &or_nothing(&report.created));
     line("removed", &or_nothing(&report.removed));
     for leftover in &report.leftovers {
-        line("left over", &format!("{}; remove with: {}", leftover.arn, leftover.remove_with));
+        line(
+            "left over",
+            &format!("{}; remove with: {}", leftover.arn, leftover.remove_with),
+        );
     }
     for finding in &report.evidence {
         let verdict = if finding.passed { "ok" } else { "FAILED" };
-        line("evidence", &format!("{verdict:<6} {} ({})", finding.check, finding.detail));
+        line(
+            "evidence",
+            &format!("{verdict:<6} {} ({})", finding.check, finding.detail),
+        );
     }
     let data = &rehearsed.data;
     if data.tables > 0 {
@@ -55,20 +66,40 @@ pub fn render(rehearsed: &Rehearsed) -> String {
             "data",
             &format!(
                 "{verdict}: {} tables, {} rows at the snapshot's moment; {} transactions before it, {} after it",
-                data.tables, data.rows, data.transactions_in_snapshot, data.transactions_after_snapshot
+                data.tables,
+                data.rows,
+                data.transactions_in_snapshot,
+                data.transactions_after_snapshot
             ),
         );
     }
     if !data.differences.is_empty() {
         line("differ", &data.differences.join(", "));
     }
-    line("told", &format!("{}; {} metrics", rehearsed.told.notifications.join(", "), rehearsed.told.metrics.len()));
+    line(
+        "told",
+        &format!(
+            "{}; {} metrics",
+            rehearsed.told.notifications.join(", "),
+            rehearsed.told.metrics.len()
+        ),
+    );
     if let Some(target) = &report.target {
-        line("connect", &format!("host {} port {}, user and password in secret {}", target.endpoint, target.port, target.secret_arn));
+        line(
+            "connect",
+            &format!(
+                "host {} port {}, user and password in secret {}",
+                target.endpoint, target.port, target.secret_arn
+            ),
+        );
     }
     text
 }
 
 fn or_nothing(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

@@ -50,14 +50,19 @@ impl Source {
     /// # Errors
     /// What RDS or the server refuses.
     pub async fn create(local: &LocalPipeline, dump: Option<&Path>) -> Result<Self> {
-        let master = Credentials { username: MASTER.to_owned(), password: random_password() };
+        let master = Credentials {
+            username: MASTER.to_owned(),
+            password: random_password(),
+        };
         let master_secret_arn = store_secret(local, &master).await?;
         create_groups(local).await?;
         let cluster = create_cluster(local, &master).await?;
         let host = cluster.endpoint().unwrap_or_default().to_owned();
         let port = u16::try_from(cluster.port().unwrap_or(5432)).context("the source's port")?;
         let tls = match local.rds.certificate_authority() {
-            Some(pem) => DatabaseTls::VerifyFullWith { authorities_pem: pem.to_owned() },
+            Some(pem) => DatabaseTls::VerifyFullWith {
+                authorities_pem: pem.to_owned(),
+            },
             None => DatabaseTls::Disable,
         };
         let endpoint = Endpoint { host, port, tls };
@@ -92,8 +97,16 @@ impl Source {
             .context("snapshot the source")?;
         local
             .until("the snapshot", async || {
-                let found = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(name).send().await?;
-                match found.db_cluster_snapshots().first().and_then(|snapshot| snapshot.status()) {
+                let found = rds
+                    .describe_db_cluster_snapshots()
+                    .db_cluster_snapshot_identifier(name)
+                    .send()
+                    .await?;
+                match found
+                    .db_cluster_snapshots()
+                    .first()
+                    .and_then(|snapshot| snapshot.status())
+                {
                     Some("available") => Ok(Some(())),
                     Some("creating") => Ok(None),
                     other => bail!("the snapshot is {other:?}"),
@@ -112,7 +125,9 @@ pub async fn session<T: Send + 'static>(
     credentials: &Credentials,
     work: impl FnOnce(&mut postgres::Client) -> Result<T, postgres::Error> + Send + 'static,
 ) -> Result<T> {
-    sql::session(endpoint, credentials, DATABASE, work).await.map_err(|error| describe(&error))
+    sql::session(endpoint, credentials, DATABASE, work)
+        .await
+        .map_err(|error| describe(&error))
 }
 
 fn describe(error: &SqlError) -> anyhow::Error {
@@ -131,14 +146,28 @@ fn describe(error: &SqlError) -> anyhow::Error {
 fn random_password() -> Secret {
     use rand::RngExt as _;
     let alphabet = rand::distr::Alphanumeric;
-    Secret::new(rand::rng().sample_iter(alphabet).take(32).map(char::from).collect())
+    Secret::new(
+        rand::rng()
+            .sample_iter(alphabet)
+            .take(32)
+            .map(char::from)
+            .collect(),
+    )
 }
 
 async fn store_secret(local: &LocalPipeline, master: &Credentials) -> Result<String> {
-    let value = json!({"username": master.username, "password": master.password.expose()}).to_string();
+    let value =
+        json!({"username": master.username, "password": master.password.expose()}).to_string();
     let secrets = aws_sdk_secretsmanager::Client::new(&local.config);
-    let made = secrets.create_secret().name(format!("{SOURCE_CLUSTER}/master")).secret_string(value).send().await;
-    made.context("store the source's password")?.arn.ok_or_else(|| anyhow!("the secret has no ARN"))
+    let made = secrets
+        .create_secret()
+        .name(format!("{SOURCE_CLUSTER}/master"))
+        .secret_string(value)
+        .send()
+        .await;
+    made.context("store the source's password")?
+        .arn
+        .ok_or_else(|| anyhow!("the secret has no ARN"))
 }
 
 async fn create_groups(local: &LocalPipeline) -> Result<()> {
@@ -158,10 +187,19 @@ async fn create_groups(local: &LocalPipeline) -> Result<()> {
         .send()
         .await
         .context("create the parameter group")?;
-    let parameter = Parameter::builder().parameter_name("work_mem").parameter_value("8192");
-    let parameter = parameter.apply_method(aws_sdk_rds::types::ApplyMethod::Immediate).build();
+    let parameter = Parameter::builder()
+        .parameter_name("work_mem")
+        .parameter_value("8192");
+    let parameter = parameter
+        .apply_method(aws_sdk_rds::types::ApplyMethod::Immediate)
+        .build();
     // Not every local cloud keeps single parameters; the group itself is what matters here.
-    let _ = rds.modify_db_cluster_parameter_group().db_cluster_parameter_group_name(PARAMETER_GROUP).parameters(parameter).send().await;
+    let _ = rds
+        .modify_db_cluster_parameter_group()
+        .db_cluster_parameter_group_name(PARAMETER_GROUP)
+        .parameters(parameter)
+        .send()
+        .await;
     Ok(())
 }
 
@@ -192,23 +230,46 @@ async fn create_cluster(local: &LocalPipeline, master: &Credentials) -> Result<D
         .context("create the source's instance")?;
     local
         .until("the source", async || {
-            let instance = rds.describe_db_instances().db_instance_identifier(format!("{SOURCE_CLUSTER}-1")).send().await?;
-            let ready = instance.db_instances().first().and_then(|instance| instance.db_instance_status()) == Some("available");
+            let instance = rds
+                .describe_db_instances()
+                .db_instance_identifier(format!("{SOURCE_CLUSTER}-1"))
+                .send()
+                .await?;
+            let ready = instance
+                .db_instances()
+                .first()
+                .and_then(|instance| instance.db_instance_status())
+                == Some("available");
             if !ready {
                 return Ok(None);
             }
-            let cluster = rds.describe_db_clusters().db_cluster_identifier(SOURCE_CLUSTER).send().await?;
+            let cluster = rds
+                .describe_db_clusters()
+                .db_cluster_identifier(SOURCE_CLUSTER)
+                .send()
+                .await?;
             Ok(cluster.db_clusters().first().cloned())
         })
         .await
 }
 
-async fn create_roles(endpoint: &Endpoint, master: &Credentials, passwords: &[Secret]) -> Result<()> {
+async fn create_roles(
+    endpoint: &Endpoint,
+    master: &Credentials,
+    passwords: &[Secret],
+) -> Result<()> {
     let mut statements = String::from("CREATE ROLE orders_readers NOLOGIN;");
     for (role, password) in LOGIN_ROLES.iter().zip(passwords) {
-        statements.push_str(&format!("CREATE ROLE {role} LOGIN PASSWORD '{}' IN ROLE orders_readers;", password.expose()));
+        statements.push_str(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{}' IN ROLE orders_readers;",
+            password.expose()
+        ));
     }
-    session(endpoint, master, move |client| client.batch_execute(&statements)).await.context("create the source's roles")
+    session(endpoint, master, move |client| {
+        client.batch_execute(&statements)
+    })
+    .await
+    .context("create the source's roles")
 }
 
 async fn load_sample(endpoint: &Endpoint, master: &Credentials) -> Result<()> {
@@ -218,7 +279,9 @@ async fn load_sample(endpoint: &Endpoint, master: &Credentials) -> Result<()> {
             "GRANT USAGE ON SCHEMA shop TO orders_readers; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO orders_readers",
         )
     };
-    session(endpoint, master, load).await.context("load the sample")
+    session(endpoint, master, load)
+        .await
+        .context("load the sample")
 }
 
 /// Loads a file of the user's own: an archive of pg_dump by pg_restore, anything else by psql.
@@ -227,28 +290,57 @@ async fn load_dump(endpoint: &Endpoint, master: &Credentials, file: &Path) -> Re
     let archive = content.starts_with(b"PGDMP");
     if !archive {
         let owners = owners(&String::from_utf8_lossy(&content));
-        session(endpoint, master, move |client| client.batch_execute(&owners)).await.context("create the roles that the file names")?;
+        session(endpoint, master, move |client| {
+            client.batch_execute(&owners)
+        })
+        .await
+        .context("create the roles that the file names")?;
     }
     let (endpoint, master, path) = (endpoint.clone(), master.clone(), file.to_owned());
     tokio::task::spawn_blocking(move || {
         let program = if archive { "pg_restore" } else { "psql" };
-        let mut command = Command::new(local_cloud::database::discovery::find_postgres()?.programs.join(program));
+        let mut command = Command::new(
+            local_cloud::database::discovery::find_postgres()?
+                .programs
+                .join(program),
+        );
         command
-            .args(["--host", &endpoint.host, "--port", &endpoint.port.to_string()])
+            .args([
+                "--host",
+                &endpoint.host,
+                "--port",
+                &endpoint.port.to_string(),
+            ])
             .args(["--username", &master.username, "--dbname", DATABASE])
             .env("PGPASSWORD", master.password.expose())
             .stdin(Stdio::null());
         if archive {
-            command.args(["--no-owner", "--no-privileges", "--exit-on-error"]).arg(&path);
+            command
+                .args(["--no-owner", "--no-privileges", "--exit-on-error"])
+                .arg(&path);
         } else {
-            command.args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file"]).arg(&path);
+            command
+                .args([
+                    "--quiet",
+                    "--no-psqlrc",
+                    "--set",
+                    "ON_ERROR_STOP=1",
+                    "--file",
+                ])
+                .arg(&path);
         }
-        let done = command.output().with_context(|| format!("cannot run {program}"))?;
+        let done = command
+            .output()
+            .with_context(|| format!("cannot run {program}"))?;
         if done.status.success() {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&done.stderr);
-        bail!("{program} could not load {}: {}", path.display(), said.lines().take(5).collect::<Vec<_>>().join("; "))
+        bail!(
+            "{program} could not load {}: {}",
+            path.display(),
+            said.lines().take(5).collect::<Vec<_>>().join("; ")
+        )
     })
     .await?
 }
@@ -257,11 +349,28 @@ async fn load_dump(endpoint: &Endpoint, master: &Credentials, file: &Path) -> Re
 fn owners(sql: &str) -> String {
     let mut names: Vec<&str> = sql
         .lines()
-        .filter_map(|line| line.trim_end().strip_suffix(';')?.rsplit_once(" OWNER TO ").map(|(_, name)| name))
-        .chain(sql.lines().filter(|line| line.starts_with("GRANT ")).filter_map(|line| {
-            line.trim_end().strip_suffix(';')?.rsplit_once(" TO ").map(|(_, name)| name.trim_end_matches(" WITH GRANT OPTION"))
-        }))
-        .filter(|name| !name.eq_ignore_ascii_case("public") && name.chars().all(|c| c.is_alphanumeric() || "_\"-".contains(c)))
+        .filter_map(|line| {
+            line.trim_end()
+                .strip_suffix(';')?
+                .rsplit_once(" OWNER TO ")
+                .map(|(_, name)| name)
+        })
+        .chain(
+            sql.lines()
+                .filter(|line| line.starts_with("GRANT "))
+                .filter_map(|line| {
+                    line.trim_end()
+                        .strip_suffix(';')?
+                        .rsplit_once(" TO ")
+                        .map(|(_, name)| name.trim_end_matches(" WITH GRANT OPTION"))
+                }),
+        )
+        .filter(|name| {
+            !name.eq_ignore_ascii_case("public")
+                && name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "_\"-".contains(c))
+        })
         .collect();
     names.sort_unstable();
     names.dedup();
@@ -271,7 +380,8 @@ fn owners(sql: &str) -> String {
             let bare = name.trim_matches('"').replace('\'', "''");
             format!(
                 "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{bare}') \
-                 THEN CREATE ROLE {name} NOLOGIN; GRANT {name} TO CURRENT_USER; END IF; END $$;\n"
+                 THEN CREATE ROLE {name} NOLOGIN; GRANT {name} TO CURRENT_USER; \
+                 GRANT CREATE ON DATABASE {DATABASE} TO {name}; GRANT CREATE ON SCHEMA public TO {name}; END IF; END $$;\n"
             )
         })
         .collect()
@@ -287,6 +397,10 @@ mod tests {
                    GRANT SELECT ON TABLE public.a TO \"read-only\";\nGRANT ALL ON SCHEMA public TO PUBLIC;\n";
         let made = owners(sql);
         assert_eq!(made.matches("CREATE ROLE").count(), 2, "{made}");
-        assert!(made.contains("CREATE ROLE alice NOLOGIN") && made.contains("CREATE ROLE \"read-only\" NOLOGIN"), "{made}");
+        assert!(
+            made.contains("CREATE ROLE alice NOLOGIN")
+                && made.contains("CREATE ROLE \"read-only\" NOLOGIN"),
+            "{made}"
+        );
     }
 }

@@ -51,7 +51,10 @@ impl Traffic {
     /// When a transaction failed.
     pub fn stop(self) -> anyhow::Result<Written> {
         self.stop.store(true, Ordering::Relaxed);
-        let effects = self.writer.join().map_err(|_| anyhow::anyhow!("the source's traffic crashed"))??;
+        let effects = self
+            .writer
+            .join()
+            .map_err(|_| anyhow::anyhow!("the source's traffic crashed"))??;
         Ok(Written { effects })
     }
 }
@@ -90,7 +93,8 @@ fn place_order(client: &mut Client, number: i64) -> Result<Effect, Error> {
     let mut transaction = client.transaction()?;
     let mut effect = Effect::new();
     let (customer, product) = (1 + number * 17 % 40_000, 1 + number * 29 % 5_000);
-    let placed_at = format!("timestamptz '2026-06-01 00:00:00+00' + {number} * interval '1 second'");
+    let placed_at =
+        format!("timestamptz '2026-06-01 00:00:00+00' + {number} * interval '1 second'");
     let order: i64 = transaction
         .query_one("SELECT nextval('shop.orders_id_seq')", &[])?
         .try_get(0)?;
@@ -98,38 +102,65 @@ fn place_order(client: &mut Client, number: i64) -> Result<Effect, Error> {
         &mut transaction,
         &mut effect,
         "shop.orders",
-        &format!("(id, customer_id, status, placed_at) VALUES ({order}, {customer}, 'placed', {placed_at})"),
+        &format!(
+            "(id, customer_id, status, placed_at) VALUES ({order}, {customer}, 'placed', {placed_at})"
+        ),
     )?;
     for line in 1..=3 {
         insert(
             &mut transaction,
             &mut effect,
             "shop.order_lines",
-            &format!("VALUES ({order}, {line}, {product}, {line}, {})", 100 + number % 900),
+            &format!(
+                "VALUES ({order}, {line}, {product}, {line}, {})",
+                100 + number % 900
+            ),
         )?;
     }
     take_from_stock(&mut transaction, &mut effect, product)?;
-    insert(&mut transaction, &mut effect, "audit.changes", &format!("VALUES ({number}, {order})"))?;
+    insert(
+        &mut transaction,
+        &mut effect,
+        "audit.changes",
+        &format!("VALUES ({number}, {order})"),
+    )?;
     transaction.commit()?;
     Ok(effect)
 }
 
-fn insert(transaction: &mut Transaction<'_>, effect: &mut Effect, table: &'static str, values: &str) -> Result<(), Error> {
-    let statement = format!("INSERT INTO {table} AS t {values} RETURNING {}::text", row_hash("t"));
-    let hash = transaction.query_one(&statement, &[])?.try_get::<_, String>(0)?;
+fn insert(
+    transaction: &mut Transaction<'_>,
+    effect: &mut Effect,
+    table: &'static str,
+    values: &str,
+) -> Result<(), Error> {
+    let statement = format!(
+        "INSERT INTO {table} AS t {values} RETURNING {}::text",
+        row_hash("t")
+    );
+    let hash = transaction
+        .query_one(&statement, &[])?
+        .try_get::<_, String>(0)?;
     add(effect, table, 1, hash.parse().unwrap_or_default());
     Ok(())
 }
 
 /// An update: the table loses the old row's hash and gains the new one's.
-fn take_from_stock(transaction: &mut Transaction<'_>, effect: &mut Effect, product: i64) -> Result<(), Error> {
+fn take_from_stock(
+    transaction: &mut Transaction<'_>,
+    effect: &mut Effect,
+    product: i64,
+) -> Result<(), Error> {
     let hash = row_hash("t");
     let place = format!("warehouse_id = 1 AND product_id = {product}");
     let before = format!("SELECT {hash}::text FROM shop.stock t WHERE {place} FOR UPDATE");
     let before: String = transaction.query_one(&before, &[])?.try_get(0)?;
-    let after = format!("UPDATE shop.stock t SET quantity = quantity + 1 WHERE {place} RETURNING {hash}::text");
+    let after = format!(
+        "UPDATE shop.stock t SET quantity = quantity + 1 WHERE {place} RETURNING {hash}::text"
+    );
     let after: String = transaction.query_one(&after, &[])?.try_get(0)?;
-    let change = after.parse::<i128>().unwrap_or_default() - before.parse::<i128>().unwrap_or_default();
+    let change =
+        after.parse::<i128>().unwrap_or_default() - before.parse::<i128>().unwrap_or_default();
     add(effect, "shop.stock", 0, change);
     Ok(())
 }

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "cleanup", run };
+pub const STEP: Step = Step {
+    name: "cleanup",
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +42,8 @@ enum Action {
 pub struct Undone {
     /// What is being deleted, in the order it was asked for.
     pub deleting: Vec<String>,
+    /// What could not be deleted now, and why.
+    pub refused: Vec<String>,
 }
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
@@ -48,7 +53,10 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
         match event.action {
             Action::Retire => answer(&retire(context, &Restore::load(context, &id).await?).await?),
             // A plan of an earlier execution of the same name is not ours to undo.
-            Action::Undo => match Restore::find(context, &id).await?.filter(|found| found.belongs_to(&event.started_at)) {
+            Action::Undo => match Restore::find(context, &id)
+                .await?
+                .filter(|found| found.belongs_to(&event.started_at))
+            {
                 Some(restore) => answer(&undo(context, &restore).await?),
                 None => answer(&Undone::default()), // failed before there was a plan: nothing was made
             },
@@ -66,7 +74,10 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
             continue;
         }
         if delete(context, restore, &resource).await? {
-            return Err(StepError::new(&AR0028, format!("snapshot `{}` is being deleted", resource.identifier)));
+            return Err(StepError::new(
+                &AR0028,
+                format!("snapshot `{}` is being deleted", resource.identifier),
+            ));
         }
         restore.removed(resource).await?;
     }
@@ -78,7 +89,11 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
         error: None,
         cause: None,
         leftovers: Vec::new(),
-        target: Some(Address { endpoint: endpoint.host, port: endpoint.port, secret_arn }),
+        target: Some(Address {
+            endpoint: endpoint.host,
+            port: endpoint.port,
+            secret_arn,
+        }),
     };
     restore.end(&ending, context.clock.now()).await?;
     Ok(ending)
@@ -86,11 +101,13 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
 
 /// Asks for the deletion of everything in the ledger that is proved to be ours and not in service.
 ///
+/// What is refused is told and not an error: WaitForUndo decides whether to try again.
+///
 /// # Errors
-/// What RDS refuses; AR0028 while a resource is in a state that cannot be deleted.
+/// What DynamoDB refuses.
 pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepError> {
     let in_service = restore.is_in_service().await?;
-    let mut deleting = Vec::new();
+    let (mut deleting, mut refused) = (Vec::new(), Vec::new());
     for resource in restore.resources().await? {
         let serving = in_service && resource.kind != ResourceKind::SnapshotCopy;
         if serving || resource.state == ResourceState::Removed {
@@ -101,15 +118,23 @@ pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepEr
             Ok(false) => {}
             // The name was taken by a stranger: not ours to delete, and nothing of ours there.
             Err(error) if *error.code() == AR0012 => tracing::warn!("{error}"),
-            Err(error) => return Err(error),
+            // WaitForUndo sees that it is still there and has Undo try again; the rest need not wait for it.
+            Err(error) => {
+                tracing::warn!("{error}");
+                refused.push(error.to_string());
+            }
         }
     }
-    tracing::info!(?deleting, "undo");
-    Ok(Undone { deleting })
+    tracing::info!(?deleting, ?refused, "undo");
+    Ok(Undone { deleting, refused })
 }
 
 /// Asks for the deletion of a resource proved to be ours; whether it is still there.
-async fn delete(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+async fn delete(
+    context: &Context,
+    restore: &Restore,
+    resource: &Resource,
+) -> Result<bool, StepError> {
     match resource.kind {
         ResourceKind::Instance => delete_instance(context, restore, resource).await,
         ResourceKind::Cluster => delete_cluster(context, restore, resource).await,
@@ -118,64 +143,138 @@ async fn delete(context: &Context, restore: &Restore, resource: &Resource) -> Re
     }
 }
 
-async fn delete_instance(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+async fn delete_instance(
+    context: &Context,
+    restore: &Restore,
+    resource: &Resource,
+) -> Result<bool, StepError> {
     let client = context.aws.rds(&restore.plan().target.region);
-    let Some(found) = rds::find_instance(&client, &resource.identifier).await? else { return Ok(false) };
+    let Some(found) = rds::find_instance(&client, &resource.identifier).await? else {
+        return Ok(false);
+    };
     prove(restore, resource, found.tag_list(), found.dbi_resource_id())?;
     if found.db_instance_status() == Some("deleting") {
         return Ok(true);
     }
-    match client.delete_db_instance().db_instance_identifier(&resource.identifier).send().await {
+    match client
+        .delete_db_instance()
+        .db_instance_identifier(&resource.identifier)
+        .send()
+        .await
+    {
         Ok(_) => Ok(true),
-        Err(error) => gone_or(error, "DBInstanceNotFound", &format!("delete instance `{}`", resource.identifier)),
+        Err(error) => gone_or(
+            error,
+            "DBInstanceNotFound",
+            &format!("delete instance `{}`", resource.identifier),
+        ),
     }
 }
 
-async fn delete_cluster(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+async fn delete_cluster(
+    context: &Context,
+    restore: &Restore,
+    resource: &Resource,
+) -> Result<bool, StepError> {
     let client = context.aws.rds(&restore.plan().target.region);
-    let Some(found) = rds::find_cluster(&client, &resource.identifier).await? else { return Ok(false) };
-    prove(restore, resource, found.tag_list(), found.db_cluster_resource_id())?;
+    let Some(found) = rds::find_cluster(&client, &resource.identifier).await? else {
+        return Ok(false);
+    };
+    prove(
+        restore,
+        resource,
+        found.tag_list(),
+        found.db_cluster_resource_id(),
+    )?;
     if found.status() == Some("deleting") {
         return Ok(true);
     }
-    let asked = client.delete_db_cluster().db_cluster_identifier(&resource.identifier).skip_final_snapshot(true);
+    let asked = client
+        .delete_db_cluster()
+        .db_cluster_identifier(&resource.identifier)
+        .skip_final_snapshot(true);
     match asked.send().await {
         Ok(_) => Ok(true),
-        Err(error) => gone_or(error, "DBClusterNotFoundFault", &format!("delete cluster `{}`", resource.identifier)),
+        Err(error) => gone_or(
+            error,
+            "DBClusterNotFoundFault",
+            &format!("delete cluster `{}`", resource.identifier),
+        ),
     }
 }
 
-async fn delete_snapshot(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+async fn delete_snapshot(
+    context: &Context,
+    restore: &Restore,
+    resource: &Resource,
+) -> Result<bool, StepError> {
     let client = context.aws.rds(&restore.plan().target.region);
-    let Some(found) = rds::find_snapshot(&client, &resource.identifier).await? else { return Ok(false) };
+    let Some(found) = rds::find_snapshot(&client, &resource.identifier).await? else {
+        return Ok(false);
+    };
     prove(restore, resource, found.tag_list(), None)?;
     if found.status() == Some("deleting") {
         return Ok(true);
     }
-    let asked = client.delete_db_cluster_snapshot().db_cluster_snapshot_identifier(&resource.identifier);
+    let asked = client
+        .delete_db_cluster_snapshot()
+        .db_cluster_snapshot_identifier(&resource.identifier);
     match asked.send().await {
-        Ok(_) => Ok(rds::find_snapshot(&client, &resource.identifier).await?.is_some()),
-        Err(error) => gone_or(error, "DBClusterSnapshotNotFoundFault", &format!("delete snapshot `{}`", resource.identifier)),
+        Ok(_) => Ok(rds::find_snapshot(&client, &resource.identifier)
+            .await?
+            .is_some()),
+        Err(error) => gone_or(
+            error,
+            "DBClusterSnapshotNotFoundFault",
+            &format!("delete snapshot `{}`", resource.identifier),
+        ),
     }
 }
 
-async fn delete_secret(context: &Context, restore: &Restore, resource: &Resource) -> Result<bool, StepError> {
+async fn delete_secret(
+    context: &Context,
+    restore: &Restore,
+    resource: &Resource,
+) -> Result<bool, StepError> {
     let secrets = context.aws.secrets_manager();
-    let described = match secrets.describe_secret().secret_id(&resource.identifier).send().await {
+    let described = match secrets
+        .describe_secret()
+        .secret_id(&resource.identifier)
+        .send()
+        .await
+    {
         Ok(described) => described,
         Err(error) => {
-            return gone_or(error, "ResourceNotFoundException", &format!("describe secret `{}`", resource.identifier));
+            return gone_or(
+                error,
+                "ResourceNotFoundException",
+                &format!("describe secret `{}`", resource.identifier),
+            );
         }
     };
     let tag = |key: Option<&str>, value: Option<&str>| {
-        aws_sdk_rds::types::Tag::builder().set_key(key.map(str::to_owned)).set_value(value.map(str::to_owned)).build()
+        aws_sdk_rds::types::Tag::builder()
+            .set_key(key.map(str::to_owned))
+            .set_value(value.map(str::to_owned))
+            .build()
     };
-    let tags: Vec<_> = described.tags().iter().map(|found| tag(found.key(), found.value())).collect();
+    let tags: Vec<_> = described
+        .tags()
+        .iter()
+        .map(|found| tag(found.key(), found.value()))
+        .collect();
     prove(restore, resource, &tags, None)?;
-    let asked = secrets.delete_secret().secret_id(&resource.identifier).force_delete_without_recovery(true);
+    let asked = secrets
+        .delete_secret()
+        .secret_id(&resource.identifier)
+        .force_delete_without_recovery(true);
     match asked.send().await {
         Ok(_) => Ok(false),
-        Err(error) => gone_or(error, "ResourceNotFoundException", &format!("delete secret `{}`", resource.identifier)),
+        Err(error) => gone_or(
+            error,
+            "ResourceNotFoundException",
+            &format!("delete secret `{}`", resource.identifier),
+        ),
     }
 }
 
@@ -185,14 +284,27 @@ fn prove(
     tags: &[aws_sdk_rds::types::Tag],
     found_id: Option<&str>,
 ) -> Result<(), StepError> {
-    ownership::prove(&resource.identifier, tags, &restore.plan().restore_id, found_id, resource.resource_id.as_deref())
+    ownership::prove(
+        &resource.identifier,
+        tags,
+        &restore.plan().restore_id,
+        found_id,
+        resource.resource_id.as_deref(),
+    )
 }
 
 /// "Not found" means gone; anything else is an error. Deleting twice is refused as a state, which passes.
-fn gone_or<E, R>(error: aws_sdk_rds::error::SdkError<E, R>, not_found: &str, action: &str) -> Result<bool, StepError>
+fn gone_or<E>(
+    error: aws_sdk_rds::error::SdkError<E>,
+    not_found: &str,
+    action: &str,
+) -> Result<bool, StepError>
 where
     E: aws_sdk_rds::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
 {
-    if wire_code(&error) == Some(not_found) { Ok(false) } else { Err(StepError::from_sdk(action, error)) }
+    if wire_code(&error) == Some(not_found) {
+        Ok(false)
+    } else {
+        Err(StepError::from_sdk(action, error))
+    }
 }

@@ -5,7 +5,7 @@
 //! a copy makes this step an empty one. Undo and Cleanup delete the copy, and only if
 //! the ledger says it is ours.
 
-use aurora_restore_core::errors::{AR0012, AR0028, wire_code};
+use aurora_restore_core::errors::{AR0012, AR0020, AR0028, wire_code};
 use aurora_restore_core::ledger::{Resource, ResourceKind};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::SnapshotCopy;
@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "copy-snapshot", run };
+pub const STEP: Step = Step {
+    name: "copy-snapshot",
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,8 +50,24 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// AR0011 for the quota, AR0007 when the source snapshot is gone.
 pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
     let plan = restore.plan();
-    let Some(copy) = &plan.copy else { return Ok(Answer { snapshot_copy: None }) };
+    let Some(copy) = &plan.copy else {
+        return Ok(Answer {
+            snapshot_copy: None,
+        });
+    };
     let client = context.aws.rds(&plan.target.region);
+    let deadline =
+        plan.planned_at + time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
+    if context.clock.now() > deadline {
+        // Five copies at a time may be in progress per destination region: this one never had its turn.
+        return Err(StepError::new(
+            &AR0020,
+            format!(
+                "snapshot `{}` could not be copied in time",
+                plan.source.snapshot_arn
+            ),
+        ));
+    }
     let resource = Resource::new(
         ResourceKind::SnapshotCopy,
         plan.arn("cluster-snapshot", &copy.identifier),
@@ -60,14 +79,26 @@ pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answe
         Some(found) => found, // a repeated step: already asked for, or a stranger's
         None => ask(context, restore, copy).await?,
     };
-    ownership::prove(&copy.identifier, made.tag_list(), &plan.restore_id, None, None)?;
+    ownership::prove(
+        &copy.identifier,
+        made.tag_list(),
+        &plan.restore_id,
+        None,
+        None,
+    )?;
     prove_source(&made, &plan.source.snapshot_arn)?;
     restore.created(resource, None).await?;
     tracing::info!(snapshot = copy.identifier, reasons = ?copy.reasons, "snapshot copy asked for");
-    Ok(Answer { snapshot_copy: Some(copy.identifier.clone()) })
+    Ok(Answer {
+        snapshot_copy: Some(copy.identifier.clone()),
+    })
 }
 
-async fn ask(context: &Context, restore: &Restore, copy: &SnapshotCopy) -> Result<DbClusterSnapshot, StepError> {
+async fn ask(
+    context: &Context,
+    restore: &Restore,
+    copy: &SnapshotCopy,
+) -> Result<DbClusterSnapshot, StepError> {
     let plan = restore.plan();
     let client = context.aws.rds(&plan.target.region);
     let asked = client
@@ -84,9 +115,22 @@ async fn ask(context: &Context, restore: &Restore, copy: &SnapshotCopy) -> Resul
         Err(error) if wire_code(&error) == Some("DBClusterSnapshotAlreadyExistsFault") => {
             rds::find_snapshot(&client, &copy.identifier).await?
         }
-        Err(error) => return Err(StepError::from_sdk(format!("copy snapshot `{}`", plan.source.snapshot_arn), error)),
+        Err(error) => {
+            return Err(StepError::from_sdk(
+                format!("copy snapshot `{}`", plan.source.snapshot_arn),
+                error,
+            ));
+        }
     };
-    found.ok_or_else(|| StepError::new(&AR0028, format!("snapshot `{}` exists but cannot be seen yet", copy.identifier)))
+    found.ok_or_else(|| {
+        StepError::new(
+            &AR0028,
+            format!(
+                "snapshot `{}` exists but cannot be seen yet",
+                copy.identifier
+            ),
+        )
+    })
 }
 
 /// A snapshot has no resource id of its own, but RDS tells what it is a copy of.
@@ -94,7 +138,10 @@ fn prove_source(made: &DbClusterSnapshot, source_arn: &str) -> Result<(), StepEr
     match made.source_db_cluster_snapshot_arn() {
         Some(found) if !found.eq_ignore_ascii_case(source_arn) => Err(StepError::new(
             &AR0012,
-            format!("snapshot `{}` is a copy of {found}", made.db_cluster_snapshot_identifier().unwrap_or_default()),
+            format!(
+                "snapshot `{}` is a copy of {found}",
+                made.db_cluster_snapshot_identifier().unwrap_or_default()
+            ),
         )),
         _ => Ok(()),
     }

@@ -12,6 +12,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
+use crate::rds;
+
 /// Attempts per call inside the SDK. The state machine retries on top of it.
 pub const SDK_ATTEMPTS: u32 = 3;
 
@@ -53,7 +55,10 @@ impl Clients {
     /// Clients of this configuration.
     pub fn new(config: SdkConfig) -> Self {
         Self {
-            region: config.region().map(|region| region.as_ref().to_owned()).unwrap_or_default(),
+            region: config
+                .region()
+                .map(|region| region.as_ref().to_owned())
+                .unwrap_or_default(),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             secrets_manager: aws_sdk_secretsmanager::Client::new(&config),
             sfn: aws_sdk_sfn::Client::new(&config),
@@ -74,15 +79,22 @@ impl Clients {
     pub fn rds(&self, region: &str) -> aws_sdk_rds::Client {
         let mut clients = self.rds.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let config = aws_sdk_rds::config::Builder::from(&self.config).region(Region::new(region.to_owned())).build();
+            let config = aws_sdk_rds::config::Builder::from(&self.config)
+                .region(Region::new(region.to_owned()))
+                .build();
             aws_sdk_rds::Client::from_conf(config)
         };
-        clients.entry(region.to_owned()).or_insert_with(make).clone()
+        clients
+            .entry(region.to_owned())
+            .or_insert_with(make)
+            .clone()
     }
 
     /// KMS in a region.
     pub fn kms(&self, region: &str) -> aws_sdk_kms::Client {
-        let config = aws_sdk_kms::config::Builder::from(&self.config).region(Region::new(region.to_owned())).build();
+        let config = aws_sdk_kms::config::Builder::from(&self.config)
+            .region(Region::new(region.to_owned()))
+            .build();
         aws_sdk_kms::Client::from_conf(config)
     }
 
@@ -94,6 +106,24 @@ impl Clients {
     /// Secrets Manager.
     pub fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {
         &self.secrets_manager
+    }
+
+    /// Secrets Manager where a secret is: in the region its ARN names, or the pipeline's own for a name.
+    pub fn secrets_manager_of(&self, secret_id: &str) -> aws_sdk_secretsmanager::Client {
+        let region = if rds::is_arn(secret_id) {
+            rds::arn_field(secret_id, 3)
+        } else {
+            None
+        };
+        match region {
+            Some(region) if region != self.region => {
+                let config = aws_sdk_secretsmanager::config::Builder::from(&self.config);
+                aws_sdk_secretsmanager::Client::from_conf(
+                    config.region(Region::new(region.to_owned())).build(),
+                )
+            }
+            _ => self.secrets_manager.clone(),
+        }
     }
 
     /// Step Functions.

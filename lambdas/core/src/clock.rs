@@ -19,7 +19,10 @@ impl Clock {
     }
 
     /// The operating system's clock: what a deployed function uses.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the operating system")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that asks the operating system"
+    )]
     pub fn system() -> Self {
         Self::new(OffsetDateTime::now_utc)
     }

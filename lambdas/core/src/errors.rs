@@ -10,6 +10,7 @@
 use std::error::Error;
 use std::fmt;
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -54,13 +55,20 @@ pub struct Code {
 impl Code {
     /// The code with this id.
     pub fn find(id: &str) -> Option<&'static Code> {
-        ALL.iter().copied().find(|code| code.id.eq_ignore_ascii_case(id))
+        ALL.iter()
+            .copied()
+            .find(|code| code.id.eq_ignore_ascii_case(id))
     }
 
     /// What to do about it, in one line: the first paragraph of the page's remedy.
     pub fn remedy(&self) -> &'static str {
         let section = self.page.split("## Remedy").nth(1).unwrap_or_default();
-        section.trim_start().split("\n\n").next().unwrap_or_default().trim()
+        section
+            .trim_start()
+            .split("\n\n")
+            .next()
+            .unwrap_or_default()
+            .trim()
     }
 }
 
@@ -129,7 +137,11 @@ pub struct StepError {
 impl StepError {
     /// An error of this code; the message is a lowercase fragment that names the thing.
     pub fn new(code: &'static Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None }
+        Self {
+            code,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// A bug of ours.
@@ -161,15 +173,20 @@ impl StepError {
 
     /// The one line that reaches the execution's history: code, message, remedy.
     pub fn report(&self) -> String {
-        format!("{} {}: {}. {}", self.code.id, self.code.title, self.message, self.code.remedy())
+        format!(
+            "{} {}: {}. {}",
+            self.code.id,
+            self.code.title,
+            self.message,
+            self.code.remedy()
+        )
     }
 
     /// Classifies an SDK error by its wire code; `action` says what was tried, such as
     /// ``copy snapshot `orders` ``.
-    pub fn from_sdk<E, R>(action: impl fmt::Display, error: SdkError<E, R>) -> Self
+    pub fn from_sdk<E>(action: impl fmt::Display, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-        R: fmt::Debug + Send + Sync + 'static,
     {
         let code = classify(&error);
         let said = match error.as_service_error() {
@@ -186,33 +203,46 @@ impl StepError {
 
 impl fmt::Display for StepError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}: {}", self.code.id, self.code.title, self.message)
+        write!(
+            formatter,
+            "{} {}: {}",
+            self.code.id, self.code.title, self.message
+        )
     }
 }
 
 impl Error for StepError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+        self.source
+            .as_ref()
+            .map(|source| &**source as &(dyn Error + 'static))
     }
 }
 
 /// The wire code of a service's answer, if it answered.
 pub fn wire_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
-    error.as_service_error().and_then(ProvideErrorMetadata::code)
+    error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
 }
 
-fn classify<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &'static Code {
+fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &'static Code {
     let Some(service) = error.as_service_error() else {
         return match error {
             SdkError::ConstructionFailure(_) => &AR0099,
             _ => &AR0031,
         };
     };
-    let message = service.message().unwrap_or_default();
-    match service.code() {
-        Some(code) => by_wire_code(code, message),
-        None => &AR0031, // a 5xx without a body
+    if error
+        .raw_response()
+        .is_some_and(|response| response.status().is_server_error())
+    {
+        return &AR0031;
     }
+    by_wire_code(
+        service.code().unwrap_or_default(),
+        service.message().unwrap_or_default(),
+    )
 }
 
 /// The code for an answer of RDS and its neighbours.
@@ -222,7 +252,9 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
     match wire_code {
         // One wire code for two limits; only the text tells "copy more than 5 snapshots" (wait)
         // from "create more than 100 manual snapshots" (clean up).
-        "SnapshotQuotaExceeded" if message.to_ascii_lowercase().contains("copy more than") => &AR0029,
+        "SnapshotQuotaExceeded" if message.to_ascii_lowercase().contains("copy more than") => {
+            &AR0029
+        }
         "InvalidDBClusterStateFault"
         | "InvalidDBClusterSnapshotStateFault"
         | "InvalidDBInstanceState"
@@ -233,18 +265,25 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
         "InsufficientDBClusterCapacityFault"
         | "InsufficientStorageClusterCapacity"
         | "InsufficientDBInstanceCapacity" => &AR0030,
-        "KMSKeyNotAccessibleFault" | "NotFoundException" | "KMSInvalidStateException" | "DisabledException" => &AR0010,
+        "KMSKeyNotAccessibleFault"
+        | "NotFoundException"
+        | "KMSInvalidStateException"
+        | "DisabledException" => &AR0010,
         "DBClusterSnapshotNotFoundFault" => &AR0007,
         "DBSubnetGroupNotFoundFault"
         | "DBClusterParameterGroupNotFound"
         | "DBParameterGroupNotFound"
         | "InvalidSubnet"
         | "DBSubnetGroupDoesNotCoverEnoughAZs" => &AR0015,
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "ExpiredToken" | "ExpiredTokenException" => {
-            &AR0027
-        }
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthorizationError"
+        | "UnauthorizedOperation"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => &AR0027,
         "Throttling"
         | "ThrottlingException"
+        | "Throttled"
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
         | "ProvisionedThroughputExceededException"
@@ -269,7 +308,11 @@ mod tests {
     fn every_code_has_a_page_with_its_title_a_cause_and_a_remedy() {
         for code in ALL {
             let heading = format!("# {}: {}", code.id, code.title);
-            assert!(code.page.starts_with(&heading), "docs/errors/{}.md must start with `{heading}`", code.id);
+            assert!(
+                code.page.starts_with(&heading),
+                "docs/errors/{}.md must start with `{heading}`",
+                code.id
+            );
             assert!(code.page.contains("## Cause"), "{} has no cause", code.id);
             assert!(!code.remedy().is_empty(), "{} has no remedy", code.id);
         }
@@ -277,8 +320,14 @@ mod tests {
 
     #[test]
     fn the_snapshot_quota_code_means_wait_for_copies_and_clean_up_for_the_total() {
-        let copies = by_wire_code("SnapshotQuotaExceeded", "Cannot copy more than 5 snapshots across regions");
-        let total = by_wire_code("SnapshotQuotaExceeded", "Cannot create more than 100 manual snapshots");
+        let copies = by_wire_code(
+            "SnapshotQuotaExceeded",
+            "Cannot copy more than 5 snapshots across regions",
+        );
+        let total = by_wire_code(
+            "SnapshotQuotaExceeded",
+            "Cannot create more than 100 manual snapshots",
+        );
         assert_eq!(copies.kind, Kind::Transient);
         assert_eq!(total.id, "AR0011");
     }

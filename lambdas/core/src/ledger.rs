@@ -19,12 +19,9 @@ use crate::plan::Plan;
 use crate::request::{self, MasterPassword};
 use crate::secrets::{self, Credentials, Stage};
 use crate::sql::Endpoint;
-use crate::{ownership, rds};
-use crate::step::Context;
+use crate::step::{Context, record_key};
 use crate::table::{Condition, Item, PK, SK, TTL, Table, Written};
-
-/// Finished restores are kept this long.
-const KEPT_FOR: time::Duration = time::Duration::days(400);
+use crate::{ownership, rds};
 
 /// Where a restore stands, for lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +108,14 @@ pub struct Resource {
 impl Resource {
     /// A resource about to be asked for.
     pub fn new(kind: ResourceKind, arn: impl Into<String>, identifier: impl Into<String>) -> Self {
-        Self { kind, arn: arn.into(), identifier: identifier.into(), state: ResourceState::Intended, resource_id: None, made: false }
+        Self {
+            kind,
+            arn: arn.into(),
+            identifier: identifier.into(),
+            state: ResourceState::Intended,
+            resource_id: None,
+            made: false,
+        }
     }
 }
 
@@ -211,9 +215,13 @@ impl Restore {
     /// What DynamoDB refuses.
     pub async fn find(context: &Context, id: &RestoreId) -> Result<Option<Self>, StepError> {
         let table = context.table();
-        let Some(item) = table.get(&restore_key(id.as_str()), "PLAN").await? else { return Ok(None) };
+        let Some(item) = table.get(&restore_key(id.as_str()), "PLAN").await? else {
+            return Ok(None);
+        };
         let plan = json_attribute(&item, "plan")?;
-        let epoch = item.number("epoch").ok_or_else(|| StepError::defect("the recorded plan has no epoch"))?;
+        let epoch = item
+            .number("epoch")
+            .ok_or_else(|| StepError::defect("the recorded plan has no epoch"))?;
         Ok(Some(Self { table, plan, epoch }))
     }
 
@@ -223,7 +231,9 @@ impl Restore {
     /// AR0099 when there is none: the state machine runs Plan first.
     pub async fn load(context: &Context, id: &RestoreId) -> Result<Self, StepError> {
         let found = Self::find(context, id).await?;
-        found.ok_or_else(|| StepError::defect(format!("restore `{}` has no recorded plan", id.as_str())))
+        found.ok_or_else(|| {
+            StepError::defect(format!("restore `{}` has no recorded plan", id.as_str()))
+        })
     }
 
     /// Records the plan and takes the target's lock, both or neither.
@@ -233,12 +243,18 @@ impl Restore {
     pub async fn begin(context: &Context, plan: Plan) -> Result<Self, StepError> {
         let table = context.table();
         let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
-        let previous_epoch = lock.as_ref().and_then(|lock| lock.number("epoch")).unwrap_or(0);
+        let previous_epoch = lock
+            .as_ref()
+            .and_then(|lock| lock.number("epoch"))
+            .unwrap_or(0);
         let epoch = previous_epoch + 1;
         let pk = restore_key(&plan.restore_id);
         let writes = vec![
             (
-                Item::key(&pk, "PLAN").with("plan", to_json(&plan)?).with_number("epoch", epoch),
+                Item::key(&pk, "PLAN")
+                    .with("plan", to_json(&plan)?)
+                    .with_number("epoch", epoch)
+                    .kept_from(plan.planned_at),
                 Some(Condition::absent()),
             ),
             (
@@ -249,11 +265,13 @@ impl Restore {
                     .with("takenAt", rfc3339(context.clock.now()))
                     .with_number("epoch", epoch),
                 Some(
-                    Condition::new("attribute_not_exists(pk) OR (#state = :released AND #epoch = :previous)")
-                        .name("state")
-                        .name("epoch")
-                        .value("released", "released")
-                        .number("previous", previous_epoch),
+                    Condition::new(
+                        "attribute_not_exists(pk) OR (#state = :released AND #epoch = :previous)",
+                    )
+                    .name("state")
+                    .name("epoch")
+                    .value("released", "released")
+                    .number("previous", previous_epoch),
                 ),
             ),
             (meta(&plan, Status::Running, None, None)?, None),
@@ -265,13 +283,22 @@ impl Restore {
     }
 
     /// Why the plan could not be recorded: our own lost success, a used id, or another restore's lock.
-    async fn explain_refusal(context: &Context, plan: Plan, table: Table) -> Result<Self, StepError> {
+    async fn explain_refusal(
+        context: &Context,
+        plan: Plan,
+        table: Table,
+    ) -> Result<Self, StepError> {
         let id = RestoreId::parse(&plan.restore_id)?;
         if let Some(recorded) = Self::find(context, &id).await? {
             return recorded.of_execution(&plan.execution_started_at);
         }
         let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
-        let text = |name: &str| lock.as_ref().and_then(|lock| lock.text(name)).unwrap_or("unknown").to_owned();
+        let text = |name: &str| {
+            lock.as_ref()
+                .and_then(|lock| lock.text(name))
+                .unwrap_or("unknown")
+                .to_owned()
+        };
         Err(StepError::new(
             &AR0013,
             format!(
@@ -295,7 +322,10 @@ impl Restore {
         let plan = &self.plan;
         Err(StepError::new(
             &AR0034,
-            format!("restore `{}` was already planned by the execution of {}", plan.restore_id, plan.execution_started_at),
+            format!(
+                "restore `{}` was already planned by the execution of {}",
+                plan.restore_id, plan.execution_started_at
+            ),
         ))
     }
 
@@ -325,13 +355,42 @@ impl Restore {
     }
 
     async fn write(&self, item: Item) -> Result<(), StepError> {
-        match self.table.write(vec![(item, None)], Some(self.lock_is_ours())).await? {
+        match self
+            .table
+            .write(vec![(item, None)], Some(self.lock_is_ours()))
+            .await?
+        {
             Written::Yes => Ok(()),
-            Written::Refused => Err(StepError::new(
-                &AR0014,
-                format!("another restore took the lock of `{}` from `{}`", self.plan.target.cluster_identifier, self.plan.restore_id),
-            )),
+            Written::Refused => Err(self.lock_lost()),
         }
+    }
+
+    /// Makes sure, before an effect that no write stands before, that the lock is still ours.
+    ///
+    /// # Errors
+    /// AR0014 when it was lost.
+    pub async fn hold(&self) -> Result<(), StepError> {
+        let lock = self
+            .table
+            .get(&lock_key(&self.plan.target.arn), "LOCK")
+            .await?;
+        let ours = |lock: &Item| {
+            lock.text("owner") == Some(&self.plan.restore_id)
+                && lock.number("epoch") == Some(self.epoch)
+        };
+        if lock.as_ref().is_some_and(ours) {
+            Ok(())
+        } else {
+            Err(self.lock_lost())
+        }
+    }
+
+    fn lock_lost(&self) -> StepError {
+        let (target, id) = (&self.plan.target.cluster_identifier, &self.plan.restore_id);
+        StepError::new(
+            &AR0014,
+            format!("another restore took the lock of `{target}` from `{id}`"),
+        )
     }
 
     /// Names a resource in the ledger before the call that makes it. What was recorded earlier stands.
@@ -352,7 +411,11 @@ impl Restore {
     ///
     /// # Errors
     /// AR0014 when the lock was lost.
-    pub async fn created(&self, mut resource: Resource, resource_id: Option<&str>) -> Result<(), StepError> {
+    pub async fn created(
+        &self,
+        mut resource: Resource,
+        resource_id: Option<&str>,
+    ) -> Result<(), StepError> {
         if resource.state == ResourceState::Created {
             return Ok(());
         }
@@ -380,7 +443,8 @@ impl Restore {
     /// What DynamoDB refuses.
     pub async fn resource(&self, arn: &str) -> Result<Option<Resource>, StepError> {
         let item = self.table.get(&self.pk(), &resource_key(arn)).await?;
-        item.map(|item| json_attribute(&item, "resource")).transpose()
+        item.map(|item| json_attribute(&item, "resource"))
+            .transpose()
     }
 
     /// Every resource of the ledger, in the order of undo.
@@ -389,10 +453,16 @@ impl Restore {
     /// What DynamoDB refuses.
     pub async fn resources(&self) -> Result<Vec<Resource>, StepError> {
         let items = self.table.query(&self.pk(), "RESOURCE#").await?;
-        let mut resources: Vec<Resource> =
-            items.iter().map(|item| json_attribute(item, "resource")).collect::<Result<_, _>>()?;
+        let mut resources: Vec<Resource> = items
+            .iter()
+            .map(|item| json_attribute(item, "resource"))
+            .collect::<Result<_, _>>()?;
         // Within a kind the last named goes first: readers before the writer.
-        resources.sort_by(|a, b| a.kind.cmp(&b.kind).then_with(|| b.identifier.cmp(&a.identifier)));
+        resources.sort_by(|a, b| {
+            a.kind
+                .cmp(&b.kind)
+                .then_with(|| b.identifier.cmp(&a.identifier))
+        });
         Ok(resources)
     }
 
@@ -401,7 +471,12 @@ impl Restore {
     /// # Errors
     /// AR0014 when the lock was lost.
     pub async fn record_evidence(&self, evidence: &Evidence) -> Result<(), StepError> {
-        self.write(Item::key(&self.pk(), "EVIDENCE").with("evidence", to_json(evidence)?)).await
+        self.write(
+            Item::key(&self.pk(), "EVIDENCE")
+                .with("evidence", to_json(evidence)?)
+                .kept_from(evidence.verified_at),
+        )
+        .await
     }
 
     /// What was verified.
@@ -410,7 +485,8 @@ impl Restore {
     /// What DynamoDB refuses.
     pub async fn evidence(&self) -> Result<Option<Evidence>, StepError> {
         let item = self.table.get(&self.pk(), "EVIDENCE").await?;
-        item.map(|item| json_attribute(&item, "evidence")).transpose()
+        item.map(|item| json_attribute(&item, "evidence"))
+            .transpose()
     }
 
     /// Records that from here on others may reach the target, so that undo no longer removes it.
@@ -418,7 +494,27 @@ impl Restore {
     /// # Errors
     /// AR0014 when the lock was lost.
     pub async fn record_in_service(&self, at: OffsetDateTime) -> Result<(), StepError> {
-        self.write(Item::key(&self.pk(), "IN_SERVICE").with("since", rfc3339(at))).await
+        self.write(
+            Item::key(&self.pk(), "IN_SERVICE")
+                .with("state", "in-service")
+                .with("since", rfc3339(at))
+                .kept_from(at),
+        )
+        .await
+    }
+
+    /// Takes that back, because RDS refused to let anyone in.
+    ///
+    /// # Errors
+    /// AR0014 when the lock was lost.
+    pub async fn record_not_in_service(&self, at: OffsetDateTime) -> Result<(), StepError> {
+        self.write(
+            Item::key(&self.pk(), "IN_SERVICE")
+                .with("state", "refused")
+                .with("since", rfc3339(at))
+                .kept_from(at),
+        )
+        .await
     }
 
     /// Whether others may reach the target.
@@ -426,7 +522,8 @@ impl Restore {
     /// # Errors
     /// What DynamoDB refuses.
     pub async fn is_in_service(&self) -> Result<bool, StepError> {
-        Ok(self.table.get(&self.pk(), "IN_SERVICE").await?.is_some())
+        let item = self.table.get(&self.pk(), "IN_SERVICE").await?;
+        Ok(item.is_some_and(|item| item.text("state") == Some("in-service")))
     }
 
     /// Records how the restore ended and releases the lock, both or neither.
@@ -441,13 +538,16 @@ impl Restore {
             .with("releasedAt", rfc3339(at))
             .with_number("epoch", self.epoch);
         let (_, ours) = self.lock_is_ours();
-        let writes = vec![(lock, Some(ours)), (meta(&self.plan, ending.status, Some(ending), Some(at))?, None)];
+        let writes = vec![
+            (lock, Some(ours)),
+            (
+                meta(&self.plan, ending.status, Some(ending), Some(at))?,
+                None,
+            ),
+        ];
         match self.table.write(writes, None).await? {
             Written::Yes => Ok(()),
-            Written::Refused => Err(StepError::new(
-                &AR0014,
-                format!("another restore took the lock of `{}` from `{}`", self.plan.target.cluster_identifier, self.plan.restore_id),
-            )),
+            Written::Refused => Err(self.lock_lost()),
         }
     }
 }
@@ -458,7 +558,9 @@ impl Restore {
 /// What DynamoDB refuses.
 pub async fn ending(table: &Table, id: &RestoreId) -> Result<Option<Ending>, StepError> {
     let item = table.get(&restore_key(id.as_str()), "META").await?;
-    item.filter(|item| item.text("ending").is_some()).map(|item| json_attribute(&item, "ending")).transpose()
+    item.filter(|item| item.text("ending").is_some())
+        .map(|item| json_attribute(&item, "ending"))
+        .transpose()
 }
 
 /// Records the end of a restore that failed before it had a plan, and so has neither lock nor resources.
@@ -481,8 +583,28 @@ pub async fn end_without_plan(
         .with("startedAt", rfc3339(now))
         .with("endedAt", rfc3339(now))
         .with("ending", to_json(ending)?)
-        .with_number(TTL, (now + KEPT_FOR).unix_timestamp());
-    context.table().put(item, Some(Condition::absent())).await.map(|_| ())
+        .kept_from(now);
+    context
+        .table()
+        .put(item, Some(Condition::absent()))
+        .await
+        .map(|_| ())
+}
+
+/// When a state was first tried, by its record.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn step_began(
+    context: &Context,
+    id: &RestoreId,
+    state: &str,
+) -> Result<Option<OffsetDateTime>, StepError> {
+    let item = context
+        .table()
+        .get(&restore_key(id.as_str()), &record_key(state))
+        .await?;
+    Ok(item.and_then(|item| OffsetDateTime::parse(item.text("startedAt")?, &Rfc3339).ok()))
 }
 
 /// The token of an execution that waits for a resource.
@@ -499,16 +621,23 @@ pub struct Waiting {
     pub task_token: String,
 }
 
+/// A token is of no use after its wait's longest deadline.
+const TOKEN_KEPT_FOR: time::Duration = time::Duration::days(7);
+
 /// Leaves the token where an event about the resource finds it.
 ///
 /// # Errors
 /// What DynamoDB refuses.
-pub async fn leave_token(context: &Context, resource_arn: &str, waiting: &Waiting) -> Result<(), StepError> {
+pub async fn leave_token(
+    context: &Context,
+    resource_arn: &str,
+    waiting: &Waiting,
+) -> Result<(), StepError> {
     let now = context.clock.now();
     let item = Item::key(&wake_key(resource_arn), "TOKEN")
         .with("waiting", to_json(waiting)?)
         .with("since", rfc3339(now))
-        .with_number(TTL, (now + time::Duration::days(7)).unix_timestamp());
+        .with_number(TTL, (now + TOKEN_KEPT_FOR).unix_timestamp());
     context.table().put(item, None).await.map(|_| ())
 }
 
@@ -516,9 +645,16 @@ pub async fn leave_token(context: &Context, resource_arn: &str, waiting: &Waitin
 ///
 /// # Errors
 /// What DynamoDB refuses.
-pub async fn find_token(context: &Context, resource_arn: &str) -> Result<Option<Waiting>, StepError> {
-    let item = context.table().get(&wake_key(resource_arn), "TOKEN").await?;
-    item.map(|item| json_attribute(&item, "waiting")).transpose()
+pub async fn find_token(
+    context: &Context,
+    resource_arn: &str,
+) -> Result<Option<Waiting>, StepError> {
+    let item = context
+        .table()
+        .get(&wake_key(resource_arn), "TOKEN")
+        .await?;
+    item.map(|item| json_attribute(&item, "waiting"))
+        .transpose()
 }
 
 fn wake_key(resource_arn: &str) -> String {
@@ -533,7 +669,12 @@ fn resource_item(pk: &str, resource: &Resource) -> Result<Item, StepError> {
     Ok(Item::key(pk, &resource_key(&resource.arn)).with("resource", to_json(resource)?))
 }
 
-fn meta(plan: &Plan, status: Status, ending: Option<&Ending>, ended_at: Option<OffsetDateTime>) -> Result<Item, StepError> {
+fn meta(
+    plan: &Plan,
+    status: Status,
+    ending: Option<&Ending>,
+    ended_at: Option<OffsetDateTime>,
+) -> Result<Item, StepError> {
     let mut item = Item::key(&restore_key(&plan.restore_id), "META")
         .with("restoreId", &plan.restore_id)
         .with("executionArn", &plan.execution_arn)
@@ -541,29 +682,41 @@ fn meta(plan: &Plan, status: Status, ending: Option<&Ending>, ended_at: Option<O
         .with("target", &plan.target.arn)
         .with("source", &plan.source.snapshot_arn)
         .with("startedAt", rfc3339(plan.planned_at))
+        .kept_from(plan.planned_at)
         .with_some("profile", plan.profile.as_deref());
     if let (Some(ending), Some(at)) = (ending, ended_at) {
         item = item
             .with("endedAt", rfc3339(at))
             .with("ending", to_json(ending)?)
-            .with_number(TTL, (at + KEPT_FOR).unix_timestamp());
+            .kept_from(at);
     }
     Ok(item)
 }
 
 /// A time as the table holds it.
 pub fn rfc3339(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.unix_timestamp().to_string())
+    at.format(&Rfc3339)
+        .unwrap_or_else(|_| at.unix_timestamp().to_string())
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<String, StepError> {
-    serde_json::to_string(value).map_err(|error| StepError::defect("a record of ours does not serialize").caused_by(error))
+    serde_json::to_string(value)
+        .map_err(|error| StepError::defect("a record of ours does not serialize").caused_by(error))
 }
 
 fn json_attribute<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Result<T, StepError> {
-    let place = || format!("{}/{}", item.text(PK).unwrap_or("?"), item.text(SK).unwrap_or("?"));
-    let text = item.text(name).ok_or_else(|| StepError::new(&AR0099, format!("`{}` has no `{name}`", place())))?;
-    request::parse(text).map_err(|problem| StepError::new(&AR0099, format!("`{}`: {problem}", place())))
+    let place = || {
+        format!(
+            "{}/{}",
+            item.text(PK).unwrap_or("?"),
+            item.text(SK).unwrap_or("?")
+        )
+    };
+    let text = item
+        .text(name)
+        .ok_or_else(|| StepError::new(&AR0099, format!("`{}` has no `{name}`", place())))?;
+    request::parse(text)
+        .map_err(|problem| StepError::new(&AR0099, format!("`{}`: {problem}", place())))
 }
 
 /// One attempt of a state: when it began, how long it worked, how it ended.
@@ -587,8 +740,14 @@ impl Restore {
     /// AR0028 when it cannot be seen.
     pub async fn describe_target(&self, context: &Context) -> Result<DbCluster, StepError> {
         let target = &self.plan.target;
-        let found = rds::find_cluster(&context.aws.rds(&target.region), &target.cluster_identifier).await?;
-        found.ok_or_else(|| StepError::new(&AR0028, format!("cluster `{}` cannot be seen", target.cluster_identifier)))
+        let found =
+            rds::find_cluster(&context.aws.rds(&target.region), &target.cluster_identifier).await?;
+        found.ok_or_else(|| {
+            StepError::new(
+                &AR0028,
+                format!("cluster `{}` cannot be seen", target.cluster_identifier),
+            )
+        })
     }
 
     /// Proves, before a change, that the target is still the cluster this restore made.
@@ -598,10 +757,19 @@ impl Restore {
     pub async fn prove_target(&self, cluster: &DbCluster) -> Result<(), StepError> {
         let name = &self.plan.target.cluster_identifier;
         let Some(recorded) = self.resource(&self.plan.target.arn).await? else {
-            return Err(StepError::new(&AR0012, format!("cluster `{name}` is not in the ledger")));
+            return Err(StepError::new(
+                &AR0012,
+                format!("cluster `{name}` is not in the ledger"),
+            ));
         };
         let (tags, id) = (cluster.tag_list(), cluster.db_cluster_resource_id());
-        ownership::prove(name, tags, &self.plan.restore_id, id, recorded.resource_id.as_deref())
+        ownership::prove(
+            name,
+            tags,
+            &self.plan.restore_id,
+            id,
+            recorded.resource_id.as_deref(),
+        )
     }
 
     /// Where the target listens.
@@ -609,11 +777,27 @@ impl Restore {
     /// # Errors
     /// AR0032 when RDS does not tell yet.
     pub fn endpoint(&self, cluster: &DbCluster) -> Result<Endpoint, StepError> {
-        let host = cluster.endpoint().filter(|host| !host.is_empty()).ok_or_else(|| {
-            StepError::new(&AR0032, format!("cluster `{}` has no endpoint yet", self.plan.target.cluster_identifier))
-        })?;
-        let port = cluster.port().and_then(|port| u16::try_from(port).ok()).unwrap_or(self.plan.target.port);
-        Ok(Endpoint { host: host.to_owned(), port, tls: self.plan.database_tls.clone() })
+        let host = cluster
+            .endpoint()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| {
+                StepError::new(
+                    &AR0032,
+                    format!(
+                        "cluster `{}` has no endpoint yet",
+                        self.plan.target.cluster_identifier
+                    ),
+                )
+            })?;
+        let port = cluster
+            .port()
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(self.plan.target.port);
+        Ok(Endpoint {
+            host: host.to_owned(),
+            port,
+            tls: self.plan.database_tls.clone(),
+        })
     }
 
     /// The secret that holds the new master password.
@@ -627,7 +811,9 @@ impl Restore {
                 .master_user_secret()
                 .and_then(|secret| secret.secret_arn())
                 .map(str::to_owned)
-                .ok_or_else(|| StepError::new(&AR0028, "RDS does not name the master user's secret yet")),
+                .ok_or_else(|| {
+                    StepError::new(&AR0028, "RDS does not name the master user's secret yet")
+                }),
         }
     }
 
@@ -635,7 +821,11 @@ impl Restore {
     ///
     /// # Errors
     /// AR0028 while the secret has no value.
-    pub async fn new_master_credentials(&self, context: &Context, cluster: &DbCluster) -> Result<Credentials, StepError> {
+    pub async fn new_master_credentials(
+        &self,
+        context: &Context,
+        cluster: &DbCluster,
+    ) -> Result<Credentials, StepError> {
         let secret = self.master_secret_id(cluster)?;
         let client = context.aws.secrets_manager();
         let user = &self.plan.source.master_username;
@@ -645,6 +835,7 @@ impl Restore {
             }
         }
         let current = secrets::read(client, &secret, Stage::Current, user).await?;
-        current.ok_or_else(|| StepError::new(&AR0028, format!("secret `{secret}` has no value yet")))
+        current
+            .ok_or_else(|| StepError::new(&AR0028, format!("secret `{secret}` has no value yet")))
     }
 }

@@ -19,7 +19,10 @@ impl LogSink {
     }
 
     /// Standard output, which Lambda sends to CloudWatch Logs.
-    #[expect(clippy::print_stdout, reason = "this is the one place that writes a function's log")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "this is the one place that writes a function's log"
+    )]
     pub fn stdout() -> Self {
         Self::new(|line| println!("{line}"))
     }
@@ -44,7 +47,9 @@ pub fn subscriber(sink: LogSink) -> impl Subscriber + Send + Sync {
         .with_current_span(true)
         .with_span_list(false)
         .with_target(true)
-        .with_env_filter(EnvFilter::new("info,aws_config=warn,aws_smithy_runtime=warn,lambda_runtime=warn"))
+        .with_env_filter(EnvFilter::new(
+            "info,aws_config=warn,aws_smithy_runtime=warn,lambda_runtime=warn",
+        ))
         .with_writer(Lines(sink))
         .finish()
 }
@@ -55,7 +60,10 @@ impl MakeWriter<'_> for Lines {
     type Writer = Line;
 
     fn make_writer(&self) -> Line {
-        Line { sink: self.0.clone(), buffer: Vec::new() }
+        Line {
+            sink: self.0.clone(),
+            buffer: Vec::new(),
+        }
     }
 }
 
@@ -78,6 +86,7 @@ impl io::Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.sink.line(String::from_utf8_lossy(&self.buffer).trim_end());
+        self.sink
+            .line(String::from_utf8_lossy(&self.buffer).trim_end());
     }
 }

@@ -35,20 +35,45 @@ impl Unit {
 
 /// Emits metrics with the pipeline's name and these dimensions.
 pub fn emit(context: &Context, dimensions: &[(&str, &str)], values: &[(&str, Unit, f64)]) {
-    let millis = i64::try_from(context.clock.now().unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    context.log.line(&line(&context.settings.pipeline, millis, dimensions, values));
+    let millis =
+        i64::try_from(context.clock.now().unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    context.log.line(&line(
+        &context.settings.pipeline,
+        millis,
+        dimensions,
+        values,
+    ));
 }
 
-fn line(pipeline: &str, millis: i64, dimensions: &[(&str, &str)], values: &[(&str, Unit, f64)]) -> String {
+fn line(
+    pipeline: &str,
+    millis: i64,
+    dimensions: &[(&str, &str)],
+    values: &[(&str, Unit, f64)],
+) -> String {
     let mut names = vec!["Pipeline"];
     names.extend(dimensions.iter().map(|(name, _)| *name));
-    let metrics: Vec<Value> = values.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit.name()})).collect();
+    let metrics: Vec<Value> = values
+        .iter()
+        .map(|(name, unit, _)| json!({"Name": name, "Unit": unit.name()}))
+        .collect();
     let mut line = Map::new();
     let directive = json!([{"Namespace": NAMESPACE, "Dimensions": [names], "Metrics": metrics}]);
-    line.insert("_aws".into(), json!({"Timestamp": millis, "CloudWatchMetrics": directive}));
+    line.insert(
+        "_aws".into(),
+        json!({"Timestamp": millis, "CloudWatchMetrics": directive}),
+    );
     line.insert("Pipeline".into(), pipeline.into());
-    line.extend(dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
-    line.extend(values.iter().map(|(name, _, value)| ((*name).to_owned(), (*value).into())));
+    line.extend(
+        dimensions
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into())),
+    );
+    line.extend(
+        values
+            .iter()
+            .map(|(name, _, value)| ((*name).to_owned(), (*value).into())),
+    );
     Value::Object(line).to_string()
 }
 
@@ -58,12 +83,23 @@ mod tests {
 
     #[test]
     fn a_line_carries_its_directive_dimensions_and_values() {
-        let line = line("pipe", 1_700_000_000_000, &[("Step", "wait")], &[("StepDuration", Unit::Milliseconds, 12.0)]);
+        let line = line(
+            "pipe",
+            1_700_000_000_000,
+            &[("Step", "wait")],
+            &[("StepDuration", Unit::Milliseconds, 12.0)],
+        );
         let value: Value = serde_json::from_str(&line).unwrap();
         assert!(line.starts_with('{'));
         let directive = &value["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Dimensions"], json!([["Pipeline", "Step"]]));
-        assert_eq!(directive["Metrics"][0], json!({"Name": "StepDuration", "Unit": "Milliseconds"}));
-        assert_eq!((&value["Step"], &value["StepDuration"]), (&json!("wait"), &json!(12.0)));
+        assert_eq!(
+            directive["Metrics"][0],
+            json!({"Name": "StepDuration", "Unit": "Milliseconds"})
+        );
+        assert_eq!(
+            (&value["Step"], &value["StepDuration"]),
+            (&json!("wait"), &json!(12.0))
+        );
     }
 }

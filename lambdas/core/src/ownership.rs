@@ -26,16 +26,26 @@ pub fn tags(plan: &Plan, expires_at: Option<OffsetDateTime>) -> Vec<Tag> {
         Some((SOURCE_TAG, plan.source.snapshot_arn.clone())),
         expires.map(|at| (EXPIRES_AT_TAG, at)),
     ];
-    let requested = plan.target.tags.iter().map(|(key, value)| (key.as_str(), value.clone()));
+    let requested = plan
+        .target
+        .tags
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.clone()));
     requested
         .chain(ours.into_iter().flatten())
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
         .collect()
 }
 
+/// Whether these tags carry any restore's id.
+pub fn is_made_by_a_restore(tags: &[Tag]) -> bool {
+    tags.iter().any(|tag| tag.key() == Some(RESTORE_ID_TAG))
+}
+
 /// Whether these tags carry this restore's id.
 pub fn is_tagged(tags: &[Tag], restore_id: &str) -> bool {
-    tags.iter().any(|tag| tag.key() == Some(RESTORE_ID_TAG) && tag.value() == Some(restore_id))
+    tags.iter()
+        .any(|tag| tag.key() == Some(RESTORE_ID_TAG) && tag.value() == Some(restore_id))
 }
 
 /// Proves that a resource found under one of our names is ours.
@@ -52,12 +62,17 @@ pub fn prove(
     recorded: Option<&str>,
 ) -> Result<(), StepError> {
     if !is_tagged(tags, restore_id) {
-        return Err(StepError::new(&AR0012, format!("`{name}` exists and does not carry the tag {RESTORE_ID_TAG}={restore_id}")));
+        return Err(StepError::new(
+            &AR0012,
+            format!("`{name}` exists and does not carry the tag {RESTORE_ID_TAG}={restore_id}"),
+        ));
     }
     match (found, recorded) {
         (Some(found), Some(recorded)) if found != recorded => Err(StepError::new(
             &AR0012,
-            format!("`{name}` has the resource id {found}, the ledger recorded {recorded}: it was replaced by something else"),
+            format!(
+                "`{name}` has the resource id {found}, the ledger recorded {recorded}: it was replaced by something else"
+            ),
         )),
         _ => Ok(()),
     }
@@ -73,13 +88,40 @@ mod tests {
 
     #[test]
     fn a_resource_without_our_tag_is_a_strangers() {
-        assert_eq!(prove("c", &[], "r1", None, None).unwrap_err().code().id, "AR0012");
-        assert_eq!(prove("c", &tagged("r2"), "r1", None, None).unwrap_err().code().id, "AR0012");
+        assert_eq!(
+            prove("c", &[], "r1", None, None).unwrap_err().code().id,
+            "AR0012"
+        );
+        assert_eq!(
+            prove("c", &tagged("r2"), "r1", None, None)
+                .unwrap_err()
+                .code()
+                .id,
+            "AR0012"
+        );
     }
 
     #[test]
     fn a_forged_tag_does_not_stand_in_for_the_recorded_resource_id() {
-        assert!(prove("c", &tagged("r1"), "r1", Some("cluster-A"), Some("cluster-A")).is_ok());
-        assert!(prove("c", &tagged("r1"), "r1", Some("cluster-B"), Some("cluster-A")).is_err());
+        assert!(
+            prove(
+                "c",
+                &tagged("r1"),
+                "r1",
+                Some("cluster-A"),
+                Some("cluster-A")
+            )
+            .is_ok()
+        );
+        assert!(
+            prove(
+                "c",
+                &tagged("r1"),
+                "r1",
+                Some("cluster-B"),
+                Some("cluster-A")
+            )
+            .is_err()
+        );
     }
 }

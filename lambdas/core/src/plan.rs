@@ -52,7 +52,11 @@ pub struct Plan {
     /// Deadlines and intervals.
     pub waits: Waits,
     /// When the target may be removed again, in the `aurora-restore:expires-at` tag.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
     pub expires_at: Option<OffsetDateTime>,
 }
 
@@ -80,6 +84,9 @@ pub struct SourceSnapshot {
     pub engine_version: String,
     /// The master user's name, which a restore keeps.
     pub master_username: String,
+    /// Its TCP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// Size of the data, in GiB, as RDS reports it.
     pub allocated_storage_gib: i32,
     /// Whether it is encrypted.
@@ -156,6 +163,8 @@ pub struct TargetCluster {
     pub storage_type: String,
     /// Days automated backups are kept.
     pub backup_retention_days: u8,
+    /// Paid Extended Support: what a restore call leaves out is opted in.
+    pub extended_support: bool,
     /// For `db.serverless`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serverless_scaling: Option<ServerlessScaling>,
@@ -168,12 +177,19 @@ impl Plan {
     ///
     /// `resource` is `cluster`, `db` or `cluster-snapshot`.
     pub fn arn(&self, resource: &str, identifier: &str) -> String {
-        rds_arn(&self.target.region, &self.target.account, resource, identifier)
+        rds_arn(
+            &self.target.region,
+            &self.target.account,
+            resource,
+            identifier,
+        )
     }
 
     /// The identifiers of the target's instances, writer first.
     pub fn instance_identifiers(&self) -> Vec<String> {
-        (1..=self.target.instances).map(|number| crate::names::instance(&self.target.cluster_identifier, number)).collect()
+        (1..=self.target.instances)
+            .map(|number| crate::names::instance(&self.target.cluster_identifier, number))
+            .collect()
     }
 
     /// The moment by which every wait of the run is over, if each uses up its deadline.
@@ -184,6 +200,13 @@ impl Plan {
             + 2 * waits.instances_deadline_minutes
             + 3 * waits.change_deadline_minutes;
         self.planned_at + time::Duration::minutes(minutes.into())
+    }
+
+    /// Seconds between two looks at the snapshot copy: a twentieth of what a copy of this size may take at about
+    /// half a GiB a second, within the poll interval and five minutes.
+    pub fn copy_poll_seconds(&self) -> u32 {
+        let by_size = u32::try_from(self.source.allocated_storage_gib / 10).unwrap_or(0);
+        by_size.clamp(self.waits.poll_seconds, self.waits.poll_seconds.max(300))
     }
 
     /// The snapshot that RestoreCluster restores: our copy when there is one.
@@ -197,7 +220,10 @@ impl Plan {
 
 /// An RDS ARN.
 pub fn rds_arn(region: &str, account: &str, resource: &str, identifier: &str) -> String {
-    format!("arn:{}:rds:{region}:{account}:{resource}:{identifier}", partition(region))
+    format!(
+        "arn:{}:rds:{region}:{account}:{resource}:{identifier}",
+        partition(region)
+    )
 }
 
 /// The partition a region belongs to.

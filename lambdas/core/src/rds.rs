@@ -16,13 +16,25 @@ use crate::ownership::is_tagged;
 /// # Errors
 /// What RDS refuses.
 pub async fn find_cluster(rds: &Client, identifier: &str) -> Result<Option<DbCluster>, StepError> {
-    match rds.describe_db_clusters().db_cluster_identifier(identifier).send().await {
+    match rds
+        .describe_db_clusters()
+        .db_cluster_identifier(identifier)
+        .send()
+        .await
+    {
         Ok(answer) => {
             let same = |cluster: &DbCluster| is_same(cluster.db_cluster_identifier(), identifier);
-            Ok(answer.db_clusters.unwrap_or_default().into_iter().find(same))
+            Ok(answer
+                .db_clusters
+                .unwrap_or_default()
+                .into_iter()
+                .find(same))
         }
         Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => Ok(None),
-        Err(error) => Err(StepError::from_sdk(format!("describe cluster `{identifier}`"), error)),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe cluster `{identifier}`"),
+            error,
+        )),
     }
 }
 
@@ -30,14 +42,30 @@ pub async fn find_cluster(rds: &Client, identifier: &str) -> Result<Option<DbClu
 ///
 /// # Errors
 /// What RDS refuses.
-pub async fn find_instance(rds: &Client, identifier: &str) -> Result<Option<DbInstance>, StepError> {
-    match rds.describe_db_instances().db_instance_identifier(identifier).send().await {
+pub async fn find_instance(
+    rds: &Client,
+    identifier: &str,
+) -> Result<Option<DbInstance>, StepError> {
+    match rds
+        .describe_db_instances()
+        .db_instance_identifier(identifier)
+        .send()
+        .await
+    {
         Ok(answer) => {
-            let same = |instance: &DbInstance| is_same(instance.db_instance_identifier(), identifier);
-            Ok(answer.db_instances.unwrap_or_default().into_iter().find(same))
+            let same =
+                |instance: &DbInstance| is_same(instance.db_instance_identifier(), identifier);
+            Ok(answer
+                .db_instances
+                .unwrap_or_default()
+                .into_iter()
+                .find(same))
         }
         Err(error) if wire_code(&error) == Some("DBInstanceNotFound") => Ok(None),
-        Err(error) => Err(StepError::from_sdk(format!("describe instance `{identifier}`"), error)),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe instance `{identifier}`"),
+            error,
+        )),
     }
 }
 
@@ -45,8 +73,13 @@ pub async fn find_instance(rds: &Client, identifier: &str) -> Result<Option<DbIn
 ///
 /// # Errors
 /// What RDS refuses.
-pub async fn find_snapshot(rds: &Client, snapshot: &str) -> Result<Option<DbClusterSnapshot>, StepError> {
-    let mut request = rds.describe_db_cluster_snapshots().db_cluster_snapshot_identifier(snapshot);
+pub async fn find_snapshot(
+    rds: &Client,
+    snapshot: &str,
+) -> Result<Option<DbClusterSnapshot>, StepError> {
+    let mut request = rds
+        .describe_db_cluster_snapshots()
+        .db_cluster_snapshot_identifier(snapshot);
     if is_arn(snapshot) {
         request = request.include_shared(true);
     } else if snapshot.starts_with("rds:") {
@@ -55,12 +88,20 @@ pub async fn find_snapshot(rds: &Client, snapshot: &str) -> Result<Option<DbClus
     match request.send().await {
         Ok(answer) => {
             let same = |found: &DbClusterSnapshot| {
-                is_same(found.db_cluster_snapshot_identifier(), snapshot) || is_same(found.db_cluster_snapshot_arn(), snapshot)
+                is_same(found.db_cluster_snapshot_identifier(), snapshot)
+                    || is_same(found.db_cluster_snapshot_arn(), snapshot)
             };
-            Ok(answer.db_cluster_snapshots.unwrap_or_default().into_iter().find(same))
+            Ok(answer
+                .db_cluster_snapshots
+                .unwrap_or_default()
+                .into_iter()
+                .find(same))
         }
         Err(error) if wire_code(&error) == Some("DBClusterSnapshotNotFoundFault") => Ok(None),
-        Err(error) => Err(StepError::from_sdk(format!("describe snapshot `{snapshot}`"), error)),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe snapshot `{snapshot}`"),
+            error,
+        )),
     }
 }
 
@@ -68,14 +109,29 @@ pub async fn find_snapshot(rds: &Client, snapshot: &str) -> Result<Option<DbClus
 ///
 /// # Errors
 /// What RDS refuses.
-pub async fn snapshots_of(rds: &Client, cluster: &str) -> Result<Vec<DbClusterSnapshot>, StepError> {
-    let mut pages = rds.describe_db_cluster_snapshots().db_cluster_identifier(cluster).into_paginator().items().send();
+pub async fn snapshots_of(
+    rds: &Client,
+    cluster: &str,
+) -> Result<Vec<DbClusterSnapshot>, StepError> {
+    let mut pages = rds
+        .describe_db_cluster_snapshots()
+        .db_cluster_identifier(cluster)
+        .into_paginator()
+        .items()
+        .send();
     let mut snapshots = Vec::new();
     while let Some(snapshot) = pages.next().await {
         match snapshot {
             Ok(snapshot) => snapshots.push(snapshot),
-            Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => return Ok(snapshots),
-            Err(error) => return Err(StepError::from_sdk(format!("list snapshots of `{cluster}`"), error)),
+            Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => {
+                return Ok(snapshots);
+            }
+            Err(error) => {
+                return Err(StepError::from_sdk(
+                    format!("list snapshots of `{cluster}`"),
+                    error,
+                ));
+            }
         }
     }
     Ok(snapshots)
@@ -124,7 +180,12 @@ pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, S
             });
         }
     }
-    let mut snapshots = rds.describe_db_cluster_snapshots().snapshot_type("manual").into_paginator().items().send();
+    let mut snapshots = rds
+        .describe_db_cluster_snapshots()
+        .snapshot_type("manual")
+        .into_paginator()
+        .items()
+        .send();
     while let Some(snapshot) = snapshots.next().await {
         let snapshot = snapshot.map_err(|error| StepError::from_sdk("list snapshots", error))?;
         if is_tagged(snapshot.tag_list(), restore_id) {

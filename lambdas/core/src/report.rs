@@ -5,7 +5,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::errors::StepError;
-use crate::ledger::{Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, restore_key};
+use crate::ledger::{
+    Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, restore_key,
+};
 use crate::names::RestoreId;
 use crate::plan::Plan;
 use crate::request;
@@ -94,7 +96,11 @@ impl Report {
 ///
 /// # Errors
 /// What DynamoDB refuses.
-pub async fn build(table: &Table, id: &RestoreId, now: OffsetDateTime) -> Result<Option<Report>, StepError> {
+pub async fn build(
+    table: &Table,
+    id: &RestoreId,
+    now: OffsetDateTime,
+) -> Result<Option<Report>, StepError> {
     let items = table.query(&restore_key(id.as_str()), "").await?;
     let find = |sk: &str| items.iter().find(|item| item.text("sk") == Some(sk));
     let meta = find("META");
@@ -104,9 +110,18 @@ pub async fn build(table: &Table, id: &RestoreId, now: OffsetDateTime) -> Result
     let plan: Option<Plan> = find("PLAN").and_then(|item| read(item, "plan"));
     let ending: Option<Ending> = meta.and_then(|item| read(item, "ending"));
     let evidence: Option<Evidence> = find("EVIDENCE").and_then(|item| read(item, "evidence"));
-    let resources: Vec<Resource> = with_prefix(&items, "RESOURCE#").filter_map(|item| read(item, "resource")).collect();
+    let mut resources: Vec<Resource> = with_prefix(&items, "RESOURCE#")
+        .filter_map(|item| read(item, "resource"))
+        .collect();
+    resources.sort_by(|a, b| {
+        b.kind
+            .cmp(&a.kind)
+            .then_with(|| a.identifier.cmp(&b.identifier))
+    });
     let steps: Vec<StepReport> = with_prefix(&items, "STEP#").map(step).collect();
-    let status = meta.and_then(|item| item.text("status")).unwrap_or("Running");
+    let status = meta
+        .and_then(|item| item.text("status"))
+        .unwrap_or("Running");
     let name = |resource: &Resource| format!("{} {}", resource.kind, resource.identifier);
     let made = resources.iter().filter(|resource| resource.made);
     Ok(Some(Report {
@@ -116,19 +131,34 @@ pub async fn build(table: &Table, id: &RestoreId, now: OffsetDateTime) -> Result
         error: ending.as_ref().and_then(|ending| ending.error.clone()),
         cause: ending.as_ref().and_then(|ending| ending.cause.clone()),
         source_snapshot: plan.as_ref().map(|plan| plan.source.snapshot_arn.clone()),
-        target_cluster: plan.as_ref().map(|plan| plan.target.cluster_identifier.clone()),
-        created: made.clone().rev().map(name).collect(),
-        removed: made.filter(|resource| resource.state == ResourceState::Removed).map(name).collect(),
-        leftovers: ending.as_ref().map(|ending| ending.leftovers.clone()).unwrap_or_default(),
+        target_cluster: plan
+            .as_ref()
+            .map(|plan| plan.target.cluster_identifier.clone()),
+        created: made.clone().map(name).collect(),
+        removed: made
+            .filter(|resource| resource.state == ResourceState::Removed)
+            .map(name)
+            .collect(),
+        leftovers: ending
+            .as_ref()
+            .map(|ending| ending.leftovers.clone())
+            .unwrap_or_default(),
         target: ending.and_then(|ending| ending.target),
-        evidence: evidence.map(|evidence| evidence.findings).unwrap_or_default(),
+        evidence: evidence
+            .map(|evidence| evidence.findings)
+            .unwrap_or_default(),
         seconds: seconds(&steps, meta, now),
         steps,
     }))
 }
 
-fn with_prefix<'a>(items: &'a [Item], prefix: &'a str) -> impl DoubleEndedIterator<Item = &'a Item> + Clone {
-    items.iter().filter(move |item| item.text("sk").is_some_and(|sk| sk.starts_with(prefix)))
+fn with_prefix<'a>(
+    items: &'a [Item],
+    prefix: &'a str,
+) -> impl DoubleEndedIterator<Item = &'a Item> + Clone {
+    items
+        .iter()
+        .filter(move |item| item.text("sk").is_some_and(|sk| sk.starts_with(prefix)))
 }
 
 fn read<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Option<T> {
@@ -150,9 +180,18 @@ fn step(item: &Item) -> StepReport {
 fn seconds(steps: &[StepReport], meta: Option<&Item>, now: OffsetDateTime) -> Seconds {
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     let began = steps.iter().filter_map(|step| time(&step.started_at)).min();
-    let ended = meta.and_then(|item| item.text("endedAt")).and_then(time).unwrap_or(now);
+    let ended = meta
+        .and_then(|item| item.text("endedAt"))
+        .and_then(time)
+        .unwrap_or(now);
     let working = steps.iter().map(|step| step.worked_millis).sum::<i64>() as f64 / 1000.0;
     // A moved clock may stand still while functions work.
-    let total = began.map_or(0.0, |began| (ended - began).as_seconds_f64()).max(working);
-    Seconds { total, working, waiting: total - working }
+    let total = began
+        .map_or(0.0, |began| (ended - began).as_seconds_f64())
+        .max(working);
+    Seconds {
+        total,
+        working,
+        waiting: total - working,
+    }
 }

@@ -105,6 +105,9 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 35))]
     pub backup_retention_days: Option<u8>,
+    /// Paid Extended Support past the engine version's end of standard support; the source's setting when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_support: Option<bool>,
     /// Necessary for `db.serverless`; the source's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serverless_scaling: Option<ServerlessScaling>,
@@ -177,23 +180,24 @@ pub enum Expectation {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Waits {
     /// Until the snapshot copy is available. Cross-region copies can queue for hours.
-    #[schemars(range(min = 1, max = 2880))]
+    #[schemars(range(min = 1, max = 1440))]
     pub copy_deadline_minutes: u32,
     /// Until the cluster is available.
-    #[schemars(range(min = 1, max = 2880))]
+    #[schemars(range(min = 1, max = 1440))]
     pub cluster_deadline_minutes: u32,
     /// Until the instances are available.
-    #[schemars(range(min = 1, max = 2880))]
+    #[schemars(range(min = 1, max = 1440))]
     pub instances_deadline_minutes: u32,
     /// Until a modification has been applied, or a deletion is over.
-    #[schemars(range(min = 1, max = 2880))]
+    #[schemars(range(min = 1, max = 1440))]
     pub change_deadline_minutes: u32,
-    /// Seconds between two looks where events wake the wait.
+    /// Seconds between two looks where RDS events wake the wait.
     #[schemars(range(min = 5, max = 3600))]
     pub heartbeat_seconds: u32,
-    /// Seconds between two looks at a snapshot copy, which has no event.
+    /// Seconds between two looks where RDS has no event: modifications, and snapshot copies, whose interval
+    /// grows with their size from here.
     #[schemars(range(min = 5, max = 3600))]
-    pub copy_heartbeat_seconds: u32,
+    pub poll_seconds: u32,
 }
 
 impl Default for Waits {
@@ -204,8 +208,28 @@ impl Default for Waits {
             instances_deadline_minutes: 90,
             change_deadline_minutes: 60,
             heartbeat_seconds: 300,
-            copy_heartbeat_seconds: 60,
+            poll_seconds: 30,
         }
+    }
+}
+
+/// A wait is never longer than a day.
+const LONGEST_WAIT_MINUTES: u32 = 1440;
+/// An execution's history holds 25,000 events (Step Functions quotas); a look that finds nothing writes five.
+const MOST_LOOKS: u32 = 4_000;
+
+impl Waits {
+    /// How often the waits look by themselves if each uses up its deadline.
+    fn most_looks(&self) -> u32 {
+        let looks = |minutes: u32, seconds: u32| minutes * 60 / seconds.max(1);
+        looks(
+            self.cluster_deadline_minutes + 2 * self.instances_deadline_minutes,
+            self.heartbeat_seconds,
+        ) + looks(self.change_deadline_minutes, self.heartbeat_seconds)
+            + looks(
+                self.copy_deadline_minutes + self.change_deadline_minutes,
+                self.poll_seconds,
+            )
     }
 }
 
@@ -215,7 +239,8 @@ impl Default for Waits {
 /// The problem as one line.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe(&error))?;
+    let parsed =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe(&error))?;
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(parsed)
 }
@@ -241,20 +266,28 @@ fn describe<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Stri
 /// AR0001 when the input is not an object or `profile` is not a profile's name.
 pub fn profile_name(input: &Value) -> Result<Option<&str>, StepError> {
     let Some(fields) = input.as_object() else {
-        return Err(StepError::new(&AR0001, format!("the input is {input}, expected a JSON object")));
+        return Err(StepError::new(
+            &AR0001,
+            format!("the input is {input}, expected a JSON object"),
+        ));
     };
     match fields.get("profile") {
         None => Ok(None),
         Some(Value::String(name)) if is_profile_name(name) => Ok(Some(name)),
         Some(other) => Err(StepError::new(
             &AR0001,
-            format!("at `profile`: {other}, expected 1 to 64 letters, digits, hyphens, dots or underscores"),
+            format!(
+                "at `profile`: {other}, expected 1 to 64 letters, digits, hyphens, dots or underscores"
+            ),
         )),
     }
 }
 
 fn is_profile_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+    (1..=64).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
 
 /// Lays the input over the profile, field by field, and reads the whole.
@@ -263,27 +296,40 @@ fn is_profile_name(name: &str) -> bool {
 ///
 /// # Errors
 /// AR0002 for a missing profile, AR0003 for a malformed one, AR0001 for a malformed input.
-pub fn resolve(input: &Value, profile: Option<(&str, Option<String>)>) -> Result<Request, StepError> {
+pub fn resolve(
+    input: &Value,
+    profile: Option<(&str, Option<String>)>,
+) -> Result<Request, StepError> {
     let Some((name, text)) = profile else {
-        return validated(from_value(input.clone()).map_err(|problem| StepError::new(&AR0001, problem))?);
+        return read(input.clone()).map_err(|problem| StepError::new(&AR0001, problem));
     };
     let Some(text) = text else {
-        return Err(StepError::new(&AR0002, format!("there is no profile `{name}`")));
+        return Err(StepError::new(
+            &AR0002,
+            format!("there is no profile `{name}`"),
+        ));
     };
-    let malformed = |problem: String| StepError::new(&AR0003, format!("profile `{name}`: {problem}"));
+    let malformed =
+        |problem: String| StepError::new(&AR0003, format!("profile `{name}`: {problem}"));
     let mut whole: Value = parse(&text).map_err(malformed)?;
     let mut overrides = input.clone();
     if let Some(fields) = overrides.as_object_mut() {
         fields.shift_remove("profile");
     }
-    let profile_alone = whole.clone();
+    // A problem that is there without the input is the profile's own.
+    let alone = read(whole.clone()).err();
     overlay(&mut whole, overrides);
-    match from_value(whole) {
-        Ok(request) => validated(request),
-        // The same problem without the input is the profile's own.
-        Err(problem) if from_value::<Request>(profile_alone).is_err() => Err(malformed(problem)),
-        Err(problem) => Err(StepError::new(&AR0001, problem)),
-    }
+    read(whole).map_err(|problem| {
+        if alone.as_ref() == Some(&problem) {
+            malformed(problem)
+        } else {
+            StepError::new(&AR0001, problem)
+        }
+    })
+}
+
+fn read(whole: Value) -> Result<Request, String> {
+    from_value(whole).and_then(validated)
 }
 
 fn overlay(base: &mut Value, over: Value) {
@@ -298,28 +344,91 @@ fn overlay(base: &mut Value, over: Value) {
 }
 
 /// Checks what types cannot say. Each rule names its field, the value and what was expected.
-fn validated(request: Request) -> Result<Request, StepError> {
+fn validated(request: Request) -> Result<Request, String> {
     let waits = &request.waits;
     let rules = [
-        identifier_rule("source.clusterIdentifier", &request.source.cluster_identifier),
-        identifier_rule("target.clusterIdentifier", &request.target.cluster_identifier),
+        identifier_rule(
+            "source.clusterIdentifier",
+            &request.source.cluster_identifier,
+            63,
+        ),
+        // Instances add `-` and a number of up to two digits to the cluster's name.
+        identifier_rule(
+            "target.clusterIdentifier",
+            &request.target.cluster_identifier,
+            60,
+        ),
         rule(
             "target.securityGroupIds",
             &format!("{:?}", request.target.security_group_ids),
             !request.target.security_group_ids.is_empty(),
             "at least one security group",
         ),
-        rule("target.instanceClass", &request.target.instance_class, request.target.instance_class.starts_with("db."), "a class such as db.r7g.large"),
+        rule(
+            "target.instanceClass",
+            &request.target.instance_class,
+            request.target.instance_class.starts_with("db."),
+            "a class such as db.r7g.large",
+        ),
         range("target.readers", request.target.readers.into(), 0, 15),
-        range("target.port", request.target.port.unwrap_or(5432).into(), 1150, 65_535),
-        range("target.backupRetentionDays", request.target.backup_retention_days.unwrap_or(1).into(), 1, 35),
-        range("expiresAfterHours", request.expires_after_hours.unwrap_or(1), 1, 8760),
-        range("waits.copyDeadlineMinutes", waits.copy_deadline_minutes, 1, 2880),
-        range("waits.clusterDeadlineMinutes", waits.cluster_deadline_minutes, 1, 2880),
-        range("waits.instancesDeadlineMinutes", waits.instances_deadline_minutes, 1, 2880),
-        range("waits.changeDeadlineMinutes", waits.change_deadline_minutes, 1, 2880),
+        range(
+            "target.port",
+            request.target.port.unwrap_or(5432).into(),
+            1150,
+            65_535,
+        ),
+        range(
+            "target.backupRetentionDays",
+            request.target.backup_retention_days.unwrap_or(1).into(),
+            1,
+            35,
+        ),
+        range(
+            "expiresAfterHours",
+            request.expires_after_hours.unwrap_or(1),
+            1,
+            8760,
+        ),
+        range(
+            "waits.copyDeadlineMinutes",
+            waits.copy_deadline_minutes,
+            1,
+            LONGEST_WAIT_MINUTES,
+        ),
+        range(
+            "waits.clusterDeadlineMinutes",
+            waits.cluster_deadline_minutes,
+            1,
+            LONGEST_WAIT_MINUTES,
+        ),
+        range(
+            "waits.instancesDeadlineMinutes",
+            waits.instances_deadline_minutes,
+            1,
+            LONGEST_WAIT_MINUTES,
+        ),
+        range(
+            "waits.changeDeadlineMinutes",
+            waits.change_deadline_minutes,
+            1,
+            LONGEST_WAIT_MINUTES,
+        ),
         range("waits.heartbeatSeconds", waits.heartbeat_seconds, 5, 3600),
-        range("waits.copyHeartbeatSeconds", waits.copy_heartbeat_seconds, 5, 3600),
+        range("waits.pollSeconds", waits.poll_seconds, 5, 3600),
+        rule(
+            "waits",
+            &format!("{} looks", waits.most_looks()),
+            waits.most_looks() <= MOST_LOOKS,
+            &format!(
+                "at most {MOST_LOOKS} looks before all deadlines: a history holds 25,000 events; look less often or wait less long"
+            ),
+        ),
+        range(
+            "checks",
+            u32::try_from(request.checks.len()).unwrap_or(u32::MAX),
+            0,
+            50,
+        ),
     ];
     let tags = request.target.tags.iter().map(|(key, value)| {
         let fits = key.len() <= 128 && value.len() <= 256;
@@ -327,7 +436,11 @@ fn validated(request: Request) -> Result<Request, StepError> {
         rule("target.tags", key, fits && !reserved, "keys up to 128 and values up to 256 characters, no aws:, rds: or aurora-restore: prefix")
     });
     let problems: Vec<String> = rules.into_iter().chain(tags).flatten().collect();
-    if problems.is_empty() { Ok(request) } else { Err(StepError::new(&AR0001, problems.join("; "))) }
+    if problems.is_empty() {
+        Ok(request)
+    } else {
+        Err(problems.join("; "))
+    }
 }
 
 fn rule(field: &str, value: &str, holds: bool, expected: &str) -> Option<String> {
@@ -335,20 +448,26 @@ fn rule(field: &str, value: &str, holds: bool, expected: &str) -> Option<String>
 }
 
 fn range(field: &str, value: u32, least: u32, most: u32) -> Option<String> {
-    rule(field, &value.to_string(), (least..=most).contains(&value), &format!("{least} to {most}"))
+    rule(
+        field,
+        &value.to_string(),
+        (least..=most).contains(&value),
+        &format!("{least} to {most}"),
+    )
 }
 
-fn identifier_rule(field: &str, value: &str) -> Option<String> {
+fn identifier_rule(field: &str, value: &str, limit: usize) -> Option<String> {
     let starts = value.starts_with(|c: char| c.is_ascii_alphabetic());
     let holds = value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    // Instances add `-` and a number of up to two digits to the cluster's name.
-    let fits = (1..=60).contains(&value.len());
+    let fits = (1..=limit).contains(&value.len());
     let hyphens = !value.ends_with('-') && !value.contains("--");
     rule(
         field,
         value,
         starts && holds && fits && hyphens,
-        "1 to 60 letters, digits and single hyphens, starting with a letter and not ending with a hyphen",
+        &format!(
+            "1 to {limit} letters, digits and single hyphens, starting with a letter and not ending with a hyphen"
+        ),
     )
 }
 
@@ -388,7 +507,10 @@ mod tests {
         input["target"]["readers"] = json!(16);
         input["target"]["clusterIdentifier"] = json!("9-lives-");
         let error = resolve(&input, None).unwrap_err();
-        assert!(error.message().contains("target.readers") && error.message().contains("9-lives-"), "{error}");
+        assert!(
+            error.message().contains("target.readers") && error.message().contains("9-lives-"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -402,7 +524,11 @@ mod tests {
     #[test]
     fn a_malformed_profile_is_told_from_a_malformed_input() {
         let input = json!({"profile": "nightly"});
-        let broken = resolve(&input, Some(("nightly", Some("{\"source\": 3}".to_owned())))).unwrap_err();
+        let broken = resolve(
+            &input,
+            Some(("nightly", Some("{\"source\": 3}".to_owned()))),
+        )
+        .unwrap_err();
         assert_eq!(broken.code().id, "AR0003");
         assert!(broken.message().contains("nightly"), "{broken}");
         let cut = resolve(&input, Some(("nightly", Some("{\"source\"".to_owned())))).unwrap_err();
@@ -410,7 +536,8 @@ mod tests {
         let missing = resolve(&input, Some(("nightly", None))).unwrap_err();
         assert_eq!(missing.code().id, "AR0002");
         let bad_input = json!({"profile": "nightly", "target": {"readers": "two"}});
-        let blamed = resolve(&bad_input, Some(("nightly", Some(minimal().to_string())))).unwrap_err();
+        let blamed =
+            resolve(&bad_input, Some(("nightly", Some(minimal().to_string())))).unwrap_err();
         assert_eq!(blamed.code().id, "AR0001");
     }
 

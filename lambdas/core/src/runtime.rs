@@ -21,16 +21,28 @@ use crate::step::{self, Context, Step};
 pub async fn serve(step: Step) -> Result<(), lambda_runtime::Error> {
     let log = LogSink::stdout();
     tracing::subscriber::set_global_default(logs::subscriber(log.clone()))?;
-    let settings = Settings::from_environment()?;
-    let context = &Context { settings, aws: Clients::new(aws::configuration().await), clock: Clock::system(), log };
+    let aws = Clients::new(aws::configuration().await);
+    // Settings that are missing are an answer with a code, not a crash at start that nobody can tell from others.
+    let context = &Settings::from_environment().map(|settings| Context {
+        settings,
+        aws,
+        clock: Clock::system(),
+        log,
+    });
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
-        step::execute(context, &step, event.payload).await.map_err(|error| diagnostic(&error))
+        let context = context.as_ref().map_err(diagnostic)?;
+        step::execute(context, &step, event.payload)
+            .await
+            .map_err(|error| diagnostic(&error))
     }))
     .await
 }
 
 fn diagnostic(error: &StepError) -> Diagnostic {
-    Diagnostic { error_type: error.kind().name().to_owned(), error_message: error.report() }
+    Diagnostic {
+        error_type: error.kind().name().to_owned(),
+        error_message: error.report(),
+    }
 }
 
 /// An error as Lambda hands it to Step Functions: the failure of a task, and the cause of a failed wait.

@@ -76,14 +76,25 @@ pub async fn read(
     stage: Stage,
     username: &str,
 ) -> Result<Option<Credentials>, StepError> {
-    let answer = client.get_secret_value().secret_id(secret_id).version_stage(stage.label()).send().await;
+    let answer = client
+        .get_secret_value()
+        .secret_id(secret_id)
+        .version_stage(stage.label())
+        .send()
+        .await;
     let value = match answer {
         Ok(value) => value.secret_string.map(Secret::new),
         Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => return Ok(None),
-        Err(error) => return Err(StepError::from_sdk(format!("read secret `{secret_id}`"), error)),
+        Err(error) => {
+            return Err(StepError::from_sdk(
+                format!("read secret `{secret_id}`"),
+                error,
+            ));
+        }
     };
     // The parse error is left out on purpose: it could quote the value.
-    let parsed = value.and_then(|value| serde_json::from_str::<DatabaseSecret>(value.expose()).ok());
+    let parsed =
+        value.and_then(|value| serde_json::from_str::<DatabaseSecret>(value.expose()).ok());
     let Some(secret) = parsed else {
         return Err(StepError::new(
             &AR0021,

@@ -43,9 +43,14 @@ impl Settings {
     /// AR0004 naming the variable that is missing or empty.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, StepError> {
         let read = |name: &str| {
-            variable(name).filter(|value| !value.is_empty()).ok_or_else(|| {
-                StepError::new(&AR0004, format!("environment variable `{name}` is not set on this function"))
-            })
+            variable(name)
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| {
+                    StepError::new(
+                        &AR0004,
+                        format!("environment variable `{name}` is not set on this function"),
+                    )
+                })
         };
         let [pipeline, table, topic, settings, profiles] = Self::VARIABLES;
         Ok(Self {
@@ -61,7 +66,10 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::read`].
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment"
+    )]
     pub fn from_environment() -> Result<Self, StepError> {
         Self::read(|name| std::env::var(name).ok())
     }
@@ -131,15 +139,18 @@ impl DeployedSettings {
     /// # Errors
     /// AR0004 when the parameter is missing or malformed.
     pub async fn read(ssm: &aws_sdk_ssm::Client, parameter: &str) -> Result<Self, StepError> {
-        let text = read_parameter(ssm, parameter)
-            .await?
-            .ok_or_else(|| StepError::new(&AR0004, format!("parameter `{parameter}` does not exist")))?;
-        let settings: Self = request::parse(&text)
-            .map_err(|problem| StepError::new(&AR0004, format!("parameter `{parameter}`: {problem}")))?;
+        let text = read_parameter(ssm, parameter).await?.ok_or_else(|| {
+            StepError::new(&AR0004, format!("parameter `{parameter}` does not exist"))
+        })?;
+        let settings: Self = request::parse(&text).map_err(|problem| {
+            StepError::new(&AR0004, format!("parameter `{parameter}`: {problem}"))
+        })?;
         if settings.quarantine_security_group_ids.is_empty() {
             return Err(StepError::new(
                 &AR0004,
-                format!("parameter `{parameter}`: quarantineSecurityGroupIds is empty, expected at least one group"),
+                format!(
+                    "parameter `{parameter}`: quarantineSecurityGroupIds is empty, expected at least one group"
+                ),
             ));
         }
         Ok(settings)
@@ -150,11 +161,16 @@ impl DeployedSettings {
     /// # Errors
     /// AR0005 naming both ends.
     pub fn permit(&self, source: &str, target: &str) -> Result<(), StepError> {
-        let permitted = |flow: &Flow| matches_pattern(&flow.source, source) && matches_pattern(&flow.target, target);
+        let permitted = |flow: &Flow| {
+            matches_pattern(&flow.source, source) && matches_pattern(&flow.target, target)
+        };
         if self.flows.iter().any(permitted) {
             return Ok(());
         }
-        Err(StepError::new(&AR0005, format!("no deployed flow leads from `{source}` to `{target}`")))
+        Err(StepError::new(
+            &AR0005,
+            format!("no deployed flow leads from `{source}` to `{target}`"),
+        ))
     }
 }
 
@@ -164,8 +180,12 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = pattern.rsplit_once('*').map(|(_, last)| last) else { return rest.is_empty() };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = pattern.rsplit_once('*').map(|(_, last)| last) else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
@@ -179,11 +199,23 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
 ///
 /// # Errors
 /// What Parameter Store refuses.
-pub async fn read_parameter(ssm: &aws_sdk_ssm::Client, name: &str) -> Result<Option<String>, StepError> {
-    match ssm.get_parameter().name(name).with_decryption(true).send().await {
+pub async fn read_parameter(
+    ssm: &aws_sdk_ssm::Client,
+    name: &str,
+) -> Result<Option<String>, StepError> {
+    match ssm
+        .get_parameter()
+        .name(name)
+        .with_decryption(true)
+        .send()
+        .await
+    {
         Ok(answer) => Ok(answer.parameter.and_then(|parameter| parameter.value)),
         Err(error) if wire_code(&error) == Some("ParameterNotFound") => Ok(None),
-        Err(error) => Err(StepError::from_sdk(format!("read parameter `{name}`"), error)),
+        Err(error) => Err(StepError::from_sdk(
+            format!("read parameter `{name}`"),
+            error,
+        )),
     }
 }
 
@@ -205,8 +237,13 @@ mod tests {
 
     #[test]
     fn a_missing_variable_is_named() {
-        let error = Settings::read(|name| (name != "AURORA_RESTORE_TABLE").then(|| "x".to_owned())).unwrap_err();
-        assert!(error.report().contains("`AURORA_RESTORE_TABLE`"), "{}", error.report());
+        let error = Settings::read(|name| (name != "AURORA_RESTORE_TABLE").then(|| "x".to_owned()))
+            .unwrap_err();
+        assert!(
+            error.report().contains("`AURORA_RESTORE_TABLE`"),
+            "{}",
+            error.report()
+        );
     }
 
     #[test]
@@ -219,7 +256,12 @@ mod tests {
             profiles_path: "/p".into(),
         };
         let environment = settings.to_environment();
-        let read = Settings::read(|name| environment.iter().find(|(key, _)| *key == name).map(|(_, v)| v.clone()));
+        let read = Settings::read(|name| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, v)| v.clone())
+        });
         assert_eq!(read.unwrap(), settings);
     }
 }

@@ -51,14 +51,24 @@ impl SqlError {
     /// As a step's error. `action` is what was tried, such as `log in as the master user`.
     pub fn during(self, action: &str) -> StepError {
         match self {
-            Self::Refused => StepError::new(&AR0021, format!("failed to {action}: the server refused the login")),
-            Self::Unreachable(source) => StepError::new(&AR0032, format!("failed to {action}: no session")).caused_by(source),
+            Self::Refused => StepError::new(
+                &AR0021,
+                format!("failed to {action}: the server refused the login"),
+            ),
+            Self::Unreachable(source) => {
+                StepError::new(&AR0032, format!("failed to {action}: no session")).caused_by(source)
+            }
             // A database error's text can quote data, so only its SQLSTATE is told.
             Self::Statement(source) => {
-                let state = source.code().map_or("connection lost", SqlState::code).to_owned();
+                let state = source
+                    .code()
+                    .map_or("connection lost", SqlState::code)
+                    .to_owned();
                 StepError::new(&AR0023, format!("failed to {action}: SQLSTATE {state}"))
             }
-            Self::Settings(problem) => StepError::new(&AR0033, format!("failed to {action}: {problem}")),
+            Self::Settings(problem) => {
+                StepError::new(&AR0033, format!("failed to {action}: {problem}"))
+            }
         }
     }
 }
@@ -73,19 +83,29 @@ pub async fn session<T: Send + 'static>(
     database: &str,
     work: impl FnOnce(&mut Client) -> Result<T, postgres::Error> + Send + 'static,
 ) -> Result<T, SqlError> {
-    let (endpoint, credentials, database) = (endpoint.clone(), credentials.clone(), database.to_owned());
+    let (endpoint, credentials, database) =
+        (endpoint.clone(), credentials.clone(), database.to_owned());
     let run = move || {
         let mut client = connect(&endpoint, &credentials, &database)?;
-        work(&mut client).map_err(|error| SqlError::Statement(Box::new(error)))
+        work(&mut client).map_err(|error| match error.code() {
+            Some(_) => SqlError::Statement(Box::new(error)),
+            None => SqlError::Unreachable(error.into()), // the server said nothing: the connection broke
+        })
     };
-    tokio::task::spawn_blocking(run).await.map_err(|error| SqlError::Unreachable(error.into()))?
+    tokio::task::spawn_blocking(run)
+        .await
+        .map_err(|error| SqlError::Unreachable(error.into()))?
 }
 
 /// Opens a session. Blocking: call it from the blocking pool or a thread of your own.
 ///
 /// # Errors
 /// How it failed.
-pub fn connect(endpoint: &Endpoint, credentials: &Credentials, database: &str) -> Result<Client, SqlError> {
+pub fn connect(
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+    database: &str,
+) -> Result<Client, SqlError> {
     let mut config = Config::new();
     config
         .host(&endpoint.host)
@@ -96,7 +116,10 @@ pub fn connect(endpoint: &Endpoint, credentials: &Credentials, database: &str) -
         .application_name("aurora-restore")
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_user_timeout(STATEMENT_TIMEOUT)
-        .options(&format!("-c statement_timeout={}", STATEMENT_TIMEOUT.as_millis()));
+        .options(&format!(
+            "-c statement_timeout={}",
+            STATEMENT_TIMEOUT.as_millis()
+        ));
     let connected = match authorities(&endpoint.tls) {
         None => config.ssl_mode(SslMode::Disable).connect(postgres::NoTls),
         Some(pem) => config.ssl_mode(SslMode::Require).connect(tls(pem)?),
@@ -104,6 +127,8 @@ pub fn connect(endpoint: &Endpoint, credentials: &Credentials, database: &str) -
     connected.map_err(|error| match error.code() {
         // Class 28, invalid authorization specification: wrong password, no such role, no login.
         Some(state) if state.code().starts_with("28") => SqlError::Refused,
+        // Class 3D: the database does not exist.
+        Some(state) if state.code().starts_with("3D") => SqlError::Statement(Box::new(error)),
         _ => SqlError::Unreachable(error.into()),
     })
 }
@@ -119,11 +144,14 @@ fn authorities(tls: &DatabaseTls) -> Option<&str> {
 fn tls(authorities_pem: &str) -> Result<MakeRustlsConnect, SqlError> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
-    let unusable = |problem: String| SqlError::Settings(format!("databaseTls.authoritiesPem: {problem}"));
+    let unusable =
+        |problem: String| SqlError::Settings(format!("databaseTls.authoritiesPem: {problem}"));
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authorities_pem.as_bytes()) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -138,8 +166,16 @@ fn tls(authorities_pem: &str) -> Result<MakeRustlsConnect, SqlError> {
 ///
 /// # Errors
 /// AR0032 when no session came about for another reason than the login.
-pub async fn accepts(endpoint: &Endpoint, credentials: &Credentials, database: &str) -> Result<bool, StepError> {
-    match session(endpoint, credentials, database, |client| client.simple_query("SELECT 1").map(|_| ())).await {
+pub async fn accepts(
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+    database: &str,
+) -> Result<bool, StepError> {
+    match session(endpoint, credentials, database, |client| {
+        client.simple_query("SELECT 1").map(|_| ())
+    })
+    .await
+    {
         Ok(()) => Ok(true),
         Err(SqlError::Refused) => Ok(false),
         Err(other) => Err(other.during("try a login")),
@@ -148,8 +184,6 @@ pub async fn accepts(endpoint: &Endpoint, credentials: &Credentials, database: &
 
 /// PostgreSQL: what the steps ask of a server of this family.
 pub mod postgresql {
-    use postgres::SimpleQueryMessage;
-
     use super::{Client, Credentials, Endpoint, SqlError, session};
 
     /// The database every Aurora PostgreSQL cluster has.
@@ -157,14 +191,23 @@ pub mod postgresql {
 
     /// Login roles that belong to the service, not to a person: `rdsadmin` and what RDS keeps beside it.
     const OTHER_LOGIN_ROLES: &str = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname <> current_user \
-         AND rolname <> 'rdsadmin' AND rolname NOT LIKE 'rds\\_%' AND rolname NOT LIKE 'pg\\_%' ORDER BY rolname";
+         AND rolname !~ '^(rdsadmin|rdsrepladmin|rdstopmgr|rdswriteforwarduser|rds_.*|pg_.*)$' ORDER BY rolname";
 
     /// Login roles other than the master user and the service's own.
     ///
     /// # Errors
     /// How the session failed.
-    pub async fn other_login_roles(endpoint: &Endpoint, master: &Credentials) -> Result<Vec<String>, SqlError> {
-        session(endpoint, master, MAINTENANCE_DATABASE, list_other_login_roles).await
+    pub async fn other_login_roles(
+        endpoint: &Endpoint,
+        master: &Credentials,
+    ) -> Result<Vec<String>, SqlError> {
+        session(
+            endpoint,
+            master,
+            MAINTENANCE_DATABASE,
+            list_other_login_roles,
+        )
+        .await
     }
 
     /// Takes login and password from every login role but the master user and the service's own; answers their names.
@@ -173,11 +216,17 @@ pub mod postgresql {
     ///
     /// # Errors
     /// How the session failed.
-    pub async fn lock_other_login_roles(endpoint: &Endpoint, master: &Credentials) -> Result<Vec<String>, SqlError> {
+    pub async fn lock_other_login_roles(
+        endpoint: &Endpoint,
+        master: &Credentials,
+    ) -> Result<Vec<String>, SqlError> {
         session(endpoint, master, MAINTENANCE_DATABASE, |client| {
             let roles = list_other_login_roles(client)?;
             for role in &roles {
-                client.batch_execute(&format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", quote_identifier(role)))?;
+                client.batch_execute(&format!(
+                    "ALTER ROLE {} NOLOGIN PASSWORD NULL",
+                    quote_identifier(role)
+                ))?;
             }
             Ok(roles)
         })
@@ -185,10 +234,16 @@ pub mod postgresql {
     }
 
     fn list_other_login_roles(client: &mut Client) -> Result<Vec<String>, postgres::Error> {
-        client.query(OTHER_LOGIN_ROLES, &[])?.iter().map(|row| row.try_get(0)).collect()
+        client
+            .query(OTHER_LOGIN_ROLES, &[])?
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect()
     }
 
-    /// The one value of a read-only statement as text; `None` when it is null or there is no row.
+    /// The one value of a query as text; `None` when it is null or there is no row.
+    ///
+    /// The query is wrapped and runs in a read-only transaction, so that it can be nothing but a query.
     ///
     /// # Errors
     /// How the session failed.
@@ -198,15 +253,16 @@ pub mod postgresql {
         database: &str,
         sql: &str,
     ) -> Result<Option<String>, SqlError> {
-        let sql = sql.to_owned();
+        let sql = format!(
+            "SELECT value::text FROM ({}\n) AS checked (value) LIMIT 1",
+            sql.trim_end().trim_end_matches(';')
+        );
         session(endpoint, credentials, database, move |client| {
-            client.batch_execute("SET default_transaction_read_only = on")?;
-            let messages = client.simple_query(&sql)?;
-            let first = messages.iter().find_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
-                _ => None,
-            });
-            Ok(first.flatten())
+            let mut transaction = client.build_transaction().read_only(true).start()?;
+            match transaction.query_opt(&sql, &[])? {
+                Some(row) => row.try_get(0),
+                None => Ok(None),
+            }
         })
         .await
     }
@@ -221,7 +277,10 @@ pub mod postgresql {
 
         #[test]
         fn a_role_name_cannot_break_out_of_its_quotes() {
-            assert_eq!(quote_identifier("a\"; DROP ROLE b; --"), "\"a\"\"; DROP ROLE b; --\"");
+            assert_eq!(
+                quote_identifier("a\"; DROP ROLE b; --"),
+                "\"a\"\"; DROP ROLE b; --\""
+            );
         }
     }
 }
@@ -233,6 +292,9 @@ mod tests {
     #[test]
     fn the_bundled_authorities_are_usable() {
         assert!(tls(RDS_AUTHORITIES).is_ok());
-        assert!(matches!(tls("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), Err(SqlError::Settings(_))));
+        assert!(matches!(
+            tls("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            Err(SqlError::Settings(_))
+        ));
     }
 }

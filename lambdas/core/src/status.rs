@@ -22,13 +22,35 @@ pub enum Meaning {
 pub fn of_cluster(status: &str) -> Meaning {
     match status {
         "available" => Meaning::Ready,
-        "creating" | "backing-up" | "backtracking" | "deleting" | "failing-over" | "maintenance" | "migrating"
-        | "modifying" | "preparing-data-migration" | "promoting" | "rebooting" | "renaming"
-        | "resetting-master-credentials" | "scaling-compute" | "scaling-storage" | "starting" | "stopping"
-        | "storage-optimization" | "update-iam-db-auth" | "upgrading" => Meaning::Progress,
-        "cloning-failed" | "migration-failed" | "upgrade_failed" | "inaccessible-encryption-credentials"
-        | "inaccessible-encryption-credentials-recoverable" | "incompatible-restore" | "incompatible-parameters"
-        | "failed" | "stopped" => Meaning::Stuck,
+        "creating"
+        | "backing-up"
+        | "backtracking"
+        | "deleting"
+        | "failing-over"
+        | "maintenance"
+        | "migrating"
+        | "modifying"
+        | "preparing-data-migration"
+        | "promoting"
+        | "rebooting"
+        | "renaming"
+        | "resetting-master-credentials"
+        | "scaling-compute"
+        | "scaling-storage"
+        | "starting"
+        | "stopping"
+        | "storage-optimization"
+        | "update-iam-db-auth"
+        | "upgrading" => Meaning::Progress,
+        "cloning-failed"
+        | "migration-failed"
+        | "upgrade_failed"
+        | "inaccessible-encryption-credentials"
+        | "inaccessible-encryption-credentials-recoverable"
+        | "incompatible-restore"
+        | "incompatible-parameters"
+        | "failed"
+        | "stopped" => Meaning::Stuck,
         status if status.starts_with("configuring-") => Meaning::Progress,
         _ => Meaning::Unknown,
     }
@@ -38,13 +60,28 @@ pub fn of_cluster(status: &str) -> Meaning {
 pub fn of_instance(status: &str) -> Meaning {
     match status {
         "available" | "storage-optimization" => Meaning::Ready,
-        "creating" | "backing-up" | "backtracking" | "converting-to-vpc" | "moving-to-vpc" | "delete-precheck"
-        | "deleting" | "maintenance" | "modifying" | "rebooting" | "renaming" | "resetting-master-credentials"
-        | "starting" | "stopping" | "upgrading" => Meaning::Progress,
-        "failed" | "insufficient-capacity" | "restore-error" | "storage-full"
-        | "inaccessible-encryption-credentials" | "inaccessible-encryption-credentials-recoverable" | "stopped" => {
-            Meaning::Stuck
-        }
+        "creating"
+        | "backing-up"
+        | "backtracking"
+        | "converting-to-vpc"
+        | "moving-to-vpc"
+        | "delete-precheck"
+        | "deleting"
+        | "maintenance"
+        | "modifying"
+        | "rebooting"
+        | "renaming"
+        | "resetting-master-credentials"
+        | "starting"
+        | "stopping"
+        | "upgrading" => Meaning::Progress,
+        "failed"
+        | "insufficient-capacity"
+        | "restore-error"
+        | "storage-full"
+        | "inaccessible-encryption-credentials"
+        | "inaccessible-encryption-credentials-recoverable"
+        | "stopped" => Meaning::Stuck,
         status if status.starts_with("configuring-") => Meaning::Progress,
         status if status.starts_with("incompatible-") => Meaning::Stuck,
         _ => Meaning::Unknown,
@@ -68,7 +105,12 @@ mod tests {
 
     #[test]
     fn statuses_that_the_sdk_waiters_would_spin_on_are_stuck() {
-        for status in ["cloning-failed", "migration-failed", "upgrade_failed", "inaccessible-encryption-credentials"] {
+        for status in [
+            "cloning-failed",
+            "migration-failed",
+            "upgrade_failed",
+            "inaccessible-encryption-credentials",
+        ] {
             assert_eq!(of_cluster(status), Meaning::Stuck, "{status}");
         }
         assert_eq!(of_instance("insufficient-capacity"), Meaning::Stuck);

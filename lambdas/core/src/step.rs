@@ -99,7 +99,12 @@ struct Heading {
 /// # Errors
 /// AR0099: the state machine and the step disagree.
 pub fn read_event<T: DeserializeOwned>(event: Value) -> Result<T, StepError> {
-    request::from_value(event).map_err(|problem| StepError::new(&AR0099, format!("the event does not fit the step: {problem}")))
+    request::from_value(event).map_err(|problem| {
+        StepError::new(
+            &AR0099,
+            format!("the event does not fit the step: {problem}"),
+        )
+    })
 }
 
 /// Writes a step's answer.
@@ -107,7 +112,8 @@ pub fn read_event<T: DeserializeOwned>(event: Value) -> Result<T, StepError> {
 /// # Errors
 /// AR0099 when it does not serialize.
 pub fn answer<T: Serialize>(value: &T) -> Result<Value, StepError> {
-    serde_json::to_value(value).map_err(|error| StepError::defect("the answer does not serialize").caused_by(error))
+    serde_json::to_value(value)
+        .map_err(|error| StepError::defect("the answer does not serialize").caused_by(error))
 }
 
 /// Runs a step on an event, with everything that stands around a step.
@@ -118,9 +124,13 @@ pub fn answer<T: Serialize>(value: &T) -> Result<Value, StepError> {
 /// The step's own error.
 pub async fn execute(context: &Context, step: &Step, event: Value) -> Result<Value, StepError> {
     let heading = Heading::deserialize(&event).ok();
-    let restore_id = heading.as_ref().map_or("", |heading| heading.restore_id.as_str());
+    let restore_id = heading
+        .as_ref()
+        .map_or("", |heading| heading.restore_id.as_str());
     let span = tracing::info_span!("step", step = step.name, restoreId = restore_id);
-    run_recorded(context, step, event, heading.as_ref()).instrument(span).await
+    run_recorded(context, step, event, heading.as_ref())
+        .instrument(span)
+        .await
 }
 
 async fn run_recorded(
@@ -143,7 +153,12 @@ async fn run_recorded(
         &[("StepDuration", Unit::Milliseconds, worked_millis as f64)],
     );
     if let Some(heading) = heading {
-        let record = StepRecord { state: &heading.state, started_at, worked_millis, outcome: outcome.as_ref() };
+        let record = StepRecord {
+            state: &heading.state,
+            started_at,
+            worked_millis,
+            outcome: outcome.as_ref(),
+        };
         // The story is for people: that it could not be written never changes what happened.
         if let Err(error) = write_record(context, heading, &record).await {
             tracing::warn!(error = %error, "the step's record could not be written");
@@ -160,9 +175,24 @@ fn log_failure(error: &StepError, worked_millis: i64) {
     }
 }
 
-async fn write_record(context: &Context, heading: &Heading, record: &StepRecord<'_>) -> Result<(), StepError> {
+async fn write_record(
+    context: &Context,
+    heading: &Heading,
+    record: &StepRecord<'_>,
+) -> Result<(), StepError> {
     let id = RestoreId::parse(&heading.restore_id)?;
-    let number = STATES.iter().position(|state| *state == record.state).map_or(99, |position| position + 1);
-    let key = format!("STEP#{number:02}#{}", record.state);
-    context.table().add_attempt(&restore_key(id.as_str()), &key, record, context.clock.now()).await
+    let key = record_key(record.state);
+    context
+        .table()
+        .add_attempt(&restore_key(id.as_str()), &key, record, context.clock.now())
+        .await
+}
+
+/// The sort key of a state's record.
+pub(crate) fn record_key(state: &str) -> String {
+    let number = STATES
+        .iter()
+        .position(|known| *known == state)
+        .map_or(99, |position| position + 1);
+    format!("STEP#{number:02}#{state}")
 }

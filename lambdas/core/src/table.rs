@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
+use time::OffsetDateTime;
 
 use crate::errors::{StepError, wire_code};
 
@@ -17,6 +18,13 @@ pub const PK: &str = "pk";
 pub const SK: &str = "sk";
 /// Time-to-live attribute, in seconds since 1970. Locks and intents never carry it.
 pub const TTL: &str = "expiresAt";
+
+/// Records of finished restores are kept this long.
+const KEPT_FOR: time::Duration = time::Duration::days(400);
+
+fn expiry(at: OffsetDateTime) -> i64 {
+    (at + KEPT_FOR).unix_timestamp()
+}
 
 /// One item of the table.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +39,8 @@ impl Item {
     /// With a text attribute.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.0.insert(name.to_owned(), AttributeValue::S(value.into()));
+        self.0
+            .insert(name.to_owned(), AttributeValue::S(value.into()));
         self
     }
 
@@ -47,8 +56,15 @@ impl Item {
     /// With a number attribute.
     #[must_use]
     pub fn with_number(mut self, name: &str, value: i64) -> Self {
-        self.0.insert(name.to_owned(), AttributeValue::N(value.to_string()));
+        self.0
+            .insert(name.to_owned(), AttributeValue::N(value.to_string()));
         self
+    }
+
+    /// Kept for 400 days from then: for records of what happened, never for locks or intents.
+    #[must_use]
+    pub fn kept_from(self, at: OffsetDateTime) -> Self {
+        self.with_number(TTL, expiry(at))
     }
 
     /// A text attribute.
@@ -73,12 +89,18 @@ pub struct Condition {
 impl Condition {
     /// The item does not exist.
     pub fn absent() -> Self {
-        Self { expression: "attribute_not_exists(pk)".to_owned(), ..Self::default() }
+        Self {
+            expression: "attribute_not_exists(pk)".to_owned(),
+            ..Self::default()
+        }
     }
 
     /// An expression; every placeholder must be bound with [`Self::name`] or [`Self::value`].
     pub fn new(expression: &str) -> Self {
-        Self { expression: expression.to_owned(), ..Self::default() }
+        Self {
+            expression: expression.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Binds `#name` to the attribute of that name.
@@ -91,14 +113,18 @@ impl Condition {
     /// Binds `:placeholder` to a text.
     #[must_use]
     pub fn value(mut self, placeholder: &str, value: impl Into<String>) -> Self {
-        self.values.insert(format!(":{placeholder}"), AttributeValue::S(value.into()));
+        self.values
+            .insert(format!(":{placeholder}"), AttributeValue::S(value.into()));
         self
     }
 
     /// Binds `:placeholder` to a number.
     #[must_use]
     pub fn number(mut self, placeholder: &str, value: i64) -> Self {
-        self.values.insert(format!(":{placeholder}"), AttributeValue::N(value.to_string()));
+        self.values.insert(
+            format!(":{placeholder}"),
+            AttributeValue::N(value.to_string()),
+        );
         self
     }
 }
@@ -122,7 +148,10 @@ pub struct Table {
 impl Table {
     /// The table of this name.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
+        Self {
+            client,
+            name: name.into(),
+        }
     }
 
     /// One item.
@@ -131,10 +160,20 @@ impl Table {
     /// What DynamoDB refuses.
     pub async fn get(&self, pk: &str, sk: &str) -> Result<Option<Item>, StepError> {
         let key = Item::key(pk, sk).0;
-        let answer = self.client.get_item().table_name(&self.name).set_key(Some(key)).consistent_read(true).send().await;
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key))
+            .consistent_read(true)
+            .send()
+            .await;
         match answer {
             Ok(answer) => Ok(answer.item.map(Item)),
-            Err(error) => Err(StepError::from_sdk(format!("read `{pk}/{sk}` from the state table"), error)),
+            Err(error) => Err(StepError::from_sdk(
+                format!("read `{pk}/{sk}` from the state table"),
+                error,
+            )),
         }
     }
 
@@ -156,7 +195,9 @@ impl Table {
             .send();
         let mut items = Vec::new();
         while let Some(item) = pages.next().await {
-            items.push(Item(item.map_err(|error| StepError::from_sdk(format!("read `{pk}` from the state table"), error))?));
+            items.push(Item(item.map_err(|error| {
+                StepError::from_sdk(format!("read `{pk}` from the state table"), error)
+            })?));
         }
         Ok(items)
     }
@@ -165,8 +206,16 @@ impl Table {
     ///
     /// # Errors
     /// What DynamoDB refuses.
-    pub async fn put(&self, item: Item, condition: Option<Condition>) -> Result<Written, StepError> {
-        let mut request = self.client.put_item().table_name(&self.name).set_item(Some(item.0));
+    pub async fn put(
+        &self,
+        item: Item,
+        condition: Option<Condition>,
+    ) -> Result<Written, StepError> {
+        let mut request = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item.0));
         if let Some(condition) = condition {
             request = request
                 .condition_expression(condition.expression)
@@ -175,7 +224,9 @@ impl Table {
         }
         match request.send().await {
             Ok(_) => Ok(Written::Yes),
-            Err(error) if wire_code(&error) == Some("ConditionalCheckFailedException") => Ok(Written::Refused),
+            Err(error) if wire_code(&error) == Some("ConditionalCheckFailedException") => {
+                Ok(Written::Refused)
+            }
             Err(error) => Err(StepError::from_sdk("write to the state table", error)),
         }
     }
@@ -198,7 +249,9 @@ impl Table {
                 .set_expression_attribute_names(none_if_empty(condition.names))
                 .set_expression_attribute_values(none_if_empty(condition.values))
                 .build()
-                .map_err(|error| StepError::defect("a condition of ours is incomplete").caused_by(error))?;
+                .map_err(|error| {
+                    StepError::defect("a condition of ours is incomplete").caused_by(error)
+                })?;
             actions.push(TransactWriteItem::builder().condition_check(check).build());
         }
         for (item, condition) in puts {
@@ -209,10 +262,18 @@ impl Table {
                     .set_expression_attribute_names(none_if_empty(condition.names))
                     .set_expression_attribute_values(none_if_empty(condition.values));
             }
-            let put = put.build().map_err(|error| StepError::defect("an item of ours is incomplete").caused_by(error))?;
+            let put = put.build().map_err(|error| {
+                StepError::defect("an item of ours is incomplete").caused_by(error)
+            })?;
             actions.push(TransactWriteItem::builder().put(put).build());
         }
-        match self.client.transact_write_items().set_transact_items(Some(actions)).send().await {
+        match self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .send()
+            .await
+        {
             Ok(_) => Ok(Written::Yes),
             Err(error) if condition_failed(&error) => Ok(Written::Refused),
             Err(error) => Err(StepError::from_sdk("write to the state table", error)),
@@ -222,14 +283,22 @@ impl Table {
 
 /// A cancelled transaction is a refused condition only when a reason says so; otherwise it was contention.
 fn condition_failed<R>(
-    error: &aws_sdk_dynamodb::error::SdkError<aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError, R>,
+    error: &aws_sdk_dynamodb::error::SdkError<
+        aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError,
+        R,
+    >,
 ) -> bool {
     use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException;
     match error.as_service_error() {
         Some(TransactionCanceledException(cancelled)) => {
             let reasons = cancelled.cancellation_reasons();
-            reasons.iter().any(|reason| reason.code() == Some("ConditionalCheckFailed"))
-                || reasons.is_empty() && cancelled.message().is_some_and(|text| text.contains("ConditionalCheckFailed"))
+            reasons
+                .iter()
+                .any(|reason| reason.code() == Some("ConditionalCheckFailed"))
+                || reasons.is_empty()
+                    && cancelled
+                        .message()
+                        .is_some_and(|text| text.contains("ConditionalCheckFailed"))
         }
         _ => false,
     }
@@ -249,7 +318,7 @@ impl Table {
         pk: &str,
         sk: &str,
         record: &crate::ledger::StepRecord<'_>,
-        ended_at: time::OffsetDateTime,
+        ended_at: OffsetDateTime,
     ) -> Result<(), StepError> {
         let text = |value: String| AttributeValue::S(value);
         let (outcome, detail) = match record.outcome {
@@ -262,7 +331,7 @@ impl Table {
             .set_key(Some(Item::key(pk, sk).0))
             .update_expression(
                 "SET #state = :state, startedAt = if_not_exists(startedAt, :started), endedAt = :ended, \
-                 outcome = :outcome, detail = :detail ADD attempts :one, workedMillis :worked",
+                 outcome = :outcome, detail = :detail, expiresAt = :expires ADD attempts :one, workedMillis :worked",
             )
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":state", text(record.state.to_owned()))
@@ -270,6 +339,7 @@ impl Table {
             .expression_attribute_values(":ended", text(crate::ledger::rfc3339(ended_at)))
             .expression_attribute_values(":outcome", text(outcome.to_owned()))
             .expression_attribute_values(":detail", text(detail))
+            .expression_attribute_values(":expires", AttributeValue::N(expiry(ended_at).to_string()))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
             .expression_attribute_values(":worked", AttributeValue::N(record.worked_millis.to_string()))
             .send()

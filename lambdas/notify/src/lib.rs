@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "notify", run };
+pub const STEP: Step = Step {
+    name: "notify",
+    run,
+};
 
 /// SNS takes subjects up to this many ASCII characters.
 const SUBJECT_LIMIT: usize = 100;
@@ -61,9 +64,14 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 ///
 /// # Errors
 /// What SNS or DynamoDB refuses.
-pub async fn notify(context: &Context, id: &RestoreId, ending: Option<Ending>) -> Result<Answer, StepError> {
+pub async fn notify(
+    context: &Context,
+    id: &RestoreId,
+    ending: Option<Ending>,
+) -> Result<Answer, StepError> {
     let report = report::build(&context.table(), id, context.clock.now()).await?;
-    let mut report = report.ok_or_else(|| StepError::defect(format!("restore `{}` left no record", id.as_str())))?;
+    let mut report = report
+        .ok_or_else(|| StepError::defect(format!("restore `{}` left no record", id.as_str())))?;
     if let Some(ending) = ending {
         report.end(ending); // what the state machine knows counts, also where it could not be recorded
     }
@@ -72,7 +80,9 @@ pub async fn notify(context: &Context, id: &RestoreId, ending: Option<Ending>) -
             .data_type("String")
             .string_value(value)
             .build()
-            .map_err(|error| StepError::defect("a message attribute is incomplete").caused_by(error))
+            .map_err(|error| {
+                StepError::defect("a message attribute is incomplete").caused_by(error)
+            })
     };
     context
         .aws
@@ -87,12 +97,18 @@ pub async fn notify(context: &Context, id: &RestoreId, ending: Option<Ending>) -
         .await
         .map_err(|error| StepError::from_sdk("publish the outcome", error))?;
     emit_metrics(context, &report);
-    Ok(Answer { outcome: report.outcome })
+    Ok(Answer {
+        outcome: report.outcome,
+    })
 }
 
 fn emit_metrics(context: &Context, report: &Report) {
     let profile = report.profile.as_deref().unwrap_or("none");
-    let failed_checks = report.evidence.iter().filter(|finding| !finding.passed).count();
+    let failed_checks = report
+        .evidence
+        .iter()
+        .filter(|finding| !finding.passed)
+        .count();
     metrics::emit(
         context,
         &[("Profile", profile)],
@@ -109,7 +125,10 @@ fn emit_metrics(context: &Context, report: &Report) {
 }
 
 fn subject(report: &Report) -> String {
-    let target = report.target_cluster.as_deref().unwrap_or(&report.restore_id);
+    let target = report
+        .target_cluster
+        .as_deref()
+        .unwrap_or(&report.restore_id);
     let mut subject = format!("{}: {target}", report.outcome);
     subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
     subject.truncate(SUBJECT_LIMIT);
@@ -124,18 +143,33 @@ fn message(report: &Report) -> String {
     if let Some(cause) = &report.cause {
         line("what happened", cause);
     }
-    line("source", report.source_snapshot.as_deref().unwrap_or("not resolved"));
-    line("target", report.target_cluster.as_deref().unwrap_or("not planned"));
+    line(
+        "source",
+        report.source_snapshot.as_deref().unwrap_or("not resolved"),
+    );
+    line(
+        "target",
+        report.target_cluster.as_deref().unwrap_or("not planned"),
+    );
     if let Some(target) = &report.target {
         line("endpoint", &format!("{}:{}", target.endpoint, target.port));
         line("secret", &target.secret_arn);
     }
     let seconds = report.seconds;
-    line("duration", &format!("{:.0} s, of which {:.1} s working", seconds.total, seconds.working));
+    line(
+        "duration",
+        &format!(
+            "{:.0} s, of which {:.1} s working",
+            seconds.total, seconds.working
+        ),
+    );
     line("created", &list(&report.created));
     line("removed", &list(&report.removed));
     for leftover in &report.leftovers {
-        line("left behind", &format!("{}; remove with: {}", leftover.arn, leftover.remove_with));
+        line(
+            "left behind",
+            &format!("{}; remove with: {}", leftover.arn, leftover.remove_with),
+        );
     }
     for finding in &report.evidence {
         let verdict = if finding.passed { "holds" } else { "FAILED" };
@@ -145,5 +179,9 @@ fn message(report: &Report) -> String {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

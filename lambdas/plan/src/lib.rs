@@ -54,15 +54,21 @@ pub struct Answer {
 pub struct Heartbeats {
     /// At a snapshot copy.
     pub copy: u32,
-    /// At everything else.
-    pub change: u32,
+    /// At what RDS has events for.
+    pub event: u32,
+    /// At what it has none for.
+    pub poll: u32,
 }
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
         let id = RestoreId::parse(&event.restore_id)?;
-        let execution = Execution { id: &id, arn: &event.execution_arn, started_at: &event.started_at };
+        let execution = Execution {
+            id: &id,
+            arn: &event.execution_arn,
+            started_at: &event.started_at,
+        };
         answer(&plan(context, execution, &event.input).await?)
     })
 }
@@ -71,7 +77,11 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 ///
 /// # Errors
 /// AR0001 to AR0016, AR0024 and AR0034: see each.
-pub async fn plan(context: &Context, execution: Execution<'_>, input: &Value) -> Result<Answer, StepError> {
+pub async fn plan(
+    context: &Context,
+    execution: Execution<'_>,
+    input: &Value,
+) -> Result<Answer, StepError> {
     let restore = match Restore::find(context, execution.id).await? {
         Some(recorded) => recorded.of_execution(execution.started_at)?,
         None => {
@@ -80,12 +90,17 @@ pub async fn plan(context: &Context, execution: Execution<'_>, input: &Value) ->
         }
     };
     let plan = restore.plan();
-    tracing::info!(target = plan.target.cluster_identifier, snapshot = plan.source.snapshot_arn, "planned");
+    tracing::info!(
+        target = plan.target.cluster_identifier,
+        snapshot = plan.source.snapshot_arn,
+        "planned"
+    );
     Ok(Answer {
         copy_needed: plan.copy.is_some(),
         heartbeat_seconds: Heartbeats {
-            copy: plan.waits.copy_heartbeat_seconds,
-            change: plan.waits.heartbeat_seconds,
+            copy: plan.copy_poll_seconds(),
+            event: plan.waits.heartbeat_seconds,
+            poll: plan.waits.poll_seconds,
         },
     })
 }
@@ -94,8 +109,13 @@ pub async fn plan(context: &Context, execution: Execution<'_>, input: &Value) ->
 ///
 /// # Errors
 /// As [`plan`].
-pub async fn make(context: &Context, execution: Execution<'_>, input: &Value) -> Result<Plan, StepError> {
-    let settings = DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
+pub async fn make(
+    context: &Context,
+    execution: Execution<'_>,
+    input: &Value,
+) -> Result<Plan, StepError> {
+    let settings =
+        DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
     let profile = request::profile_name(input)?;
     let request = match profile {
         None => request::resolve(input, None)?,
@@ -105,10 +125,16 @@ pub async fn make(context: &Context, execution: Execution<'_>, input: &Value) ->
             request::resolve(input, Some((name, text)))?
         }
     };
-    settings.permit(&request.source.cluster_identifier, &request.target.cluster_identifier)?;
-    let origin = resolve::Origin { execution, profile, settings: &settings };
+    settings.permit(
+        &request.source.cluster_identifier,
+        &request.target.cluster_identifier,
+    )?;
+    let origin = resolve::Origin {
+        execution,
+        profile,
+        settings: &settings,
+    };
     let plan = resolve::plan(context, &request, &origin).await?;
     preflight::check(context, &plan).await?;
     Ok(plan)
 }
-

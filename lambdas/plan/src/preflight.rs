@@ -1,6 +1,6 @@
 //! What would fail later is refused now, before anything is made.
 
-use aurora_restore_core::errors::{AR0009, AR0010, AR0011, AR0016};
+use aurora_restore_core::errors::{AR0009, AR0010, AR0011, AR0016, AR0024, wire_code};
 use aurora_restore_core::{Context, Plan, StepError, ownership, rds};
 use aws_sdk_kms::types::KeyState;
 
@@ -8,6 +8,7 @@ use aws_sdk_kms::types::KeyState;
 pub(crate) async fn check(context: &Context, plan: &Plan) -> Result<(), StepError> {
     let client = context.aws.rds(&plan.target.region);
     target_is_free(&client, plan).await?;
+    source_secret_exists(context, plan).await?;
     groups_exist(&client, plan).await?;
     class_is_offered(&client, plan).await?;
     quotas_suffice(&client, plan).await?;
@@ -18,28 +19,93 @@ async fn target_is_free(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
     let name = &plan.target.cluster_identifier;
     match rds::find_cluster(client, name).await? {
         Some(found) if !ownership::is_tagged(found.tag_list(), &plan.restore_id) => {
-            Err(StepError::new(&AR0009, format!("cluster `{name}` is there already, `{}`", found.status().unwrap_or("?"))))
+            Err(StepError::new(
+                &AR0009,
+                format!(
+                    "cluster `{name}` is there already, `{}`",
+                    found.status().unwrap_or("?")
+                ),
+            ))
         }
         _ => Ok(()),
+    }?;
+    for name in plan.instance_identifiers() {
+        if let Some(found) = rds::find_instance(client, &name).await? {
+            if !ownership::is_tagged(found.tag_list(), &plan.restore_id) {
+                return Err(StepError::new(
+                    &AR0009,
+                    format!("instance `{name}` is there already"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn source_secret_exists(context: &Context, plan: &Plan) -> Result<(), StepError> {
+    let secret = &plan.source_master_secret_arn;
+    match context
+        .aws
+        .secrets_manager_of(secret)
+        .describe_secret()
+        .secret_id(secret)
+        .send()
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Err(
+            StepError::new(&AR0024, format!("there is no secret `{secret}`")),
+        ),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe secret `{secret}`"),
+            error,
+        )),
     }
 }
 
 async fn groups_exist(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
     let target = &plan.target;
-    let subnet = client.describe_db_subnet_groups().db_subnet_group_name(&target.subnet_group).send().await;
+    let subnet = client
+        .describe_db_subnet_groups()
+        .db_subnet_group_name(&target.subnet_group)
+        .send()
+        .await;
     if let Err(error) = subnet {
-        return Err(StepError::from_sdk(format!("describe subnet group `{}`", target.subnet_group), error));
+        return Err(StepError::from_sdk(
+            format!("describe subnet group `{}`", target.subnet_group),
+            error,
+        ));
     }
-    for group in [&target.cluster_parameter_group, &plan.quarantine_parameter_group] {
-        let described = client.describe_db_cluster_parameter_groups().db_cluster_parameter_group_name(group).send().await;
+    for group in [
+        &target.cluster_parameter_group,
+        &plan.quarantine_parameter_group,
+    ] {
+        let described = client
+            .describe_db_cluster_parameter_groups()
+            .db_cluster_parameter_group_name(group)
+            .send()
+            .await;
         if let Err(error) = described {
-            return Err(StepError::from_sdk(format!("describe cluster parameter group `{group}`"), error));
+            return Err(StepError::from_sdk(
+                format!("describe cluster parameter group `{group}`"),
+                error,
+            ));
         }
     }
-    let Some(group) = &target.instance_parameter_group else { return Ok(()) };
-    match client.describe_db_parameter_groups().db_parameter_group_name(group).send().await {
+    let Some(group) = &target.instance_parameter_group else {
+        return Ok(());
+    };
+    match client
+        .describe_db_parameter_groups()
+        .db_parameter_group_name(group)
+        .send()
+        .await
+    {
         Ok(_) => Ok(()),
-        Err(error) => Err(StepError::from_sdk(format!("describe parameter group `{group}`"), error)),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe parameter group `{group}`"),
+            error,
+        )),
     }
 }
 
@@ -55,7 +121,13 @@ async fn class_is_offered(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(
         .await
         .map_err(|error| StepError::from_sdk(format!("ask whether `{class}` is offered"), error))?;
     if offered.orderable_db_instance_options().is_empty() {
-        return Err(StepError::new(&AR0016, format!("`{class}` is not offered for {engine} {version} in {}", plan.target.region)));
+        return Err(StepError::new(
+            &AR0016,
+            format!(
+                "`{class}` is not offered for {engine} {version} in {}",
+                plan.target.region
+            ),
+        ));
     }
     Ok(())
 }
@@ -69,10 +141,23 @@ async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
         ("ManualClusterSnapshots", i64::from(plan.copy.is_some())),
     ];
     for quota in answer.account_quotas() {
-        let (name, used, most) = (quota.account_quota_name().unwrap_or_default(), quota.used().unwrap_or(0), quota.max().unwrap_or(i64::MAX));
-        let more = wanted.iter().find(|(wanted, _)| *wanted == name).map_or(0, |(_, more)| *more);
+        let (name, used, most) = (
+            quota.account_quota_name().unwrap_or_default(),
+            quota.used().unwrap_or(0),
+            quota.max().unwrap_or(i64::MAX),
+        );
+        let more = wanted
+            .iter()
+            .find(|(wanted, _)| *wanted == name)
+            .map_or(0, |(_, more)| *more);
         if more > 0 && used + more > most {
-            return Err(StepError::new(&AR0011, format!("{name}: {used} of {most} in use in {}, {more} more needed", plan.target.region)));
+            return Err(StepError::new(
+                &AR0011,
+                format!(
+                    "{name}: {used} of {most} in use in {}, {more} more needed",
+                    plan.target.region
+                ),
+            ));
         }
     }
     Ok(())
@@ -83,18 +168,37 @@ async fn key_is_usable(context: &Context, plan: &Plan) -> Result<(), StepError> 
     let Some(key) = &plan.target.kms_key_id else {
         let encrypted_copy = plan.copy.is_some() && plan.source.encrypted;
         return if encrypted_copy {
-            Err(StepError::new(&AR0010, format!("the copy of `{}` needs a key of {}, and target.kmsKeyId is absent", plan.source.snapshot_arn, plan.target.region)))
+            Err(StepError::new(
+                &AR0010,
+                format!(
+                    "the copy of `{}` needs a key of {}, and target.kmsKeyId is absent",
+                    plan.source.snapshot_arn, plan.target.region
+                ),
+            ))
         } else {
             Ok(())
         };
     };
-    let described = context.aws.kms(&plan.target.region).describe_key().key_id(key).send().await;
-    let described = described.map_err(|error| StepError::from_sdk(format!("describe key `{key}`"), error))?;
-    match described.key_metadata().and_then(|metadata| metadata.key_state()) {
+    let described = context
+        .aws
+        .kms(&plan.target.region)
+        .describe_key()
+        .key_id(key)
+        .send()
+        .await;
+    let described =
+        described.map_err(|error| StepError::from_sdk(format!("describe key `{key}`"), error))?;
+    match described
+        .key_metadata()
+        .and_then(|metadata| metadata.key_state())
+    {
         Some(KeyState::Enabled) => Ok(()),
         state => Err(StepError::new(
             &AR0010,
-            format!("key `{key}` is {}, expected Enabled", state.map_or("in an unknown state", KeyState::as_str)),
+            format!(
+                "key `{key}` is {}, expected Enabled",
+                state.map_or("in an unknown state", KeyState::as_str)
+            ),
         )),
     }
 }

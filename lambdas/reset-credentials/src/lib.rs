@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "reset-credentials", run };
+pub const STEP: Step = Step {
+    name: "reset-credentials",
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,13 +63,18 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// AR0028 while the new password is not in force, AR0032 while the server cannot be reached.
 pub async fn lock_login_roles(context: &Context, restore: &Restore) -> Result<Locked, StepError> {
     let cluster = restore.describe_target(context).await?;
+    restore.prove_target(&cluster).await?;
+    restore.hold().await?;
     let endpoint = restore.endpoint(&cluster)?;
     let master = restore.new_master_credentials(context, &cluster).await?;
     let locked = match postgresql::lock_other_login_roles(&endpoint, &master).await {
         Ok(locked) => locked,
         // RDS reports `available` before a new password is in force.
         Err(SqlError::Refused) => {
-            return Err(StepError::new(&AR0028, "the new master password is not in force yet"));
+            return Err(StepError::new(
+                &AR0028,
+                "the new master password is not in force yet",
+            ));
         }
         Err(other) => return Err(other.during("lock the other login roles")),
     };
@@ -74,5 +82,7 @@ pub async fn lock_login_roles(context: &Context, restore: &Restore) -> Result<Lo
         master::promote(context, restore).await?;
     }
     tracing::info!(roles = ?locked, "login and password taken from every other login role");
-    Ok(Locked { locked_roles: locked.len() })
+    Ok(Locked {
+        locked_roles: locked.len(),
+    })
 }

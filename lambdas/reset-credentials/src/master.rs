@@ -31,13 +31,18 @@ pub(crate) async fn reset(context: &Context, restore: &Restore) -> Result<Answer
     let plan = restore.plan();
     let cluster = restore.describe_target(context).await?;
     restore.prove_target(&cluster).await?;
+    restore.hold().await?;
     let client = context.aws.rds(&plan.target.region);
     let change = client
         .modify_db_cluster()
         .db_cluster_identifier(&plan.target.cluster_identifier)
         .apply_immediately(true);
     let change = match plan.master_password {
-        MasterPassword::RdsManaged if cluster.master_user_secret().is_some() => return Ok(Answer { master_password: plan.master_password }),
+        MasterPassword::RdsManaged if cluster.master_user_secret().is_some() => {
+            return Ok(Answer {
+                master_password: plan.master_password,
+            });
+        }
         MasterPassword::RdsManaged => change.manage_master_user_password(true),
         MasterPassword::Secret => {
             let pending = pending_password(context, restore).await?;
@@ -45,9 +50,17 @@ pub(crate) async fn reset(context: &Context, restore: &Restore) -> Result<Answer
         }
     };
     change.send().await.map_err(|error| {
-        StepError::from_sdk(format!("replace the master password of `{}`", plan.target.cluster_identifier), error)
+        StepError::from_sdk(
+            format!(
+                "replace the master password of `{}`",
+                plan.target.cluster_identifier
+            ),
+            error,
+        )
     })?;
-    Ok(Answer { master_password: plan.master_password })
+    Ok(Answer {
+        master_password: plan.master_password,
+    })
 }
 
 /// The password that waits to be set: the one made earlier, or a new one, stored before it is used.
@@ -59,7 +72,15 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
     let resource = restore.intend(resource).await?;
     create_secret(context, restore, &id).await?;
     let token = id.request_token("master-password");
-    if secrets::read(secrets, &plan.secret_name, Stage::Pending, &plan.source.master_username).await?.is_none() {
+    if secrets::read(
+        secrets,
+        &plan.secret_name,
+        Stage::Pending,
+        &plan.source.master_username,
+    )
+    .await?
+    .is_none()
+    {
         let made = secrets
             .get_random_password()
             .password_length(LENGTH)
@@ -91,25 +112,59 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
             Ok(_) => {}
             // Another invocation of this step stored its password first: that one counts.
             Err(error) if wire_code(&error) == Some("ResourceExistsException") => {}
-            Err(error) => return Err(StepError::from_sdk(format!("store secret `{}`", plan.secret_name), error)),
+            Err(error) => {
+                return Err(StepError::from_sdk(
+                    format!("store secret `{}`", plan.secret_name),
+                    error,
+                ));
+            }
         }
     }
-    let pending = secrets::read(secrets, &plan.secret_name, Stage::Pending, &plan.source.master_username).await?;
-    let pending = pending.ok_or_else(|| StepError::new(&AR0021, format!("secret `{}` has no pending version", plan.secret_name)))?;
+    let pending = secrets::read(
+        secrets,
+        &plan.secret_name,
+        Stage::Pending,
+        &plan.source.master_username,
+    )
+    .await?;
+    let pending = pending.ok_or_else(|| {
+        StepError::new(
+            &AR0021,
+            format!("secret `{}` has no pending version", plan.secret_name),
+        )
+    })?;
     restore.created(resource, None).await?;
     Ok(pending)
 }
 
-async fn create_secret(context: &Context, restore: &Restore, id: &RestoreId) -> Result<(), StepError> {
+async fn create_secret(
+    context: &Context,
+    restore: &Restore,
+    id: &RestoreId,
+) -> Result<(), StepError> {
     let plan = restore.plan();
     let secrets = context.aws.secrets_manager();
-    match secrets.describe_secret().secret_id(&plan.secret_name).send().await {
+    match secrets
+        .describe_secret()
+        .secret_id(&plan.secret_name)
+        .send()
+        .await
+    {
         Ok(found) => {
-            let tags: Vec<_> = found.tags().iter().map(|tag| rds_tag(tag.key(), tag.value())).collect();
+            let tags: Vec<_> = found
+                .tags()
+                .iter()
+                .map(|tag| rds_tag(tag.key(), tag.value()))
+                .collect();
             return ownership::prove(&plan.secret_name, &tags, &plan.restore_id, None, None);
         }
         Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => {}
-        Err(error) => return Err(StepError::from_sdk(format!("describe secret `{}`", plan.secret_name), error)),
+        Err(error) => {
+            return Err(StepError::from_sdk(
+                format!("describe secret `{}`", plan.secret_name),
+                error,
+            ));
+        }
     }
     let mut request = secrets
         .create_secret()
@@ -119,11 +174,16 @@ async fn create_secret(context: &Context, restore: &Restore, id: &RestoreId) -> 
     for tag in ownership::tags(plan, plan.expires_at) {
         request = request.tags(Tag::builder().set_key(tag.key).set_value(tag.value).build());
     }
-    request.send().await.map(|_| ()).map_err(|error| StepError::from_sdk(format!("create secret `{}`", plan.secret_name), error))
+    request.send().await.map(|_| ()).map_err(|error| {
+        StepError::from_sdk(format!("create secret `{}`", plan.secret_name), error)
+    })
 }
 
 fn rds_tag(key: Option<&str>, value: Option<&str>) -> aws_sdk_rds::types::Tag {
-    aws_sdk_rds::types::Tag::builder().set_key(key.map(str::to_owned)).set_value(value.map(str::to_owned)).build()
+    aws_sdk_rds::types::Tag::builder()
+        .set_key(key.map(str::to_owned))
+        .set_value(value.map(str::to_owned))
+        .build()
 }
 
 /// Makes a password that has worked the current one.
@@ -133,14 +193,31 @@ pub(crate) async fn promote(context: &Context, restore: &Restore) -> Result<(), 
         return Ok(());
     }
     let secrets = context.aws.secrets_manager();
-    let described = secrets.describe_secret().secret_id(&plan.secret_name).send().await;
-    let described = described.map_err(|error| StepError::from_sdk(format!("describe secret `{}`", plan.secret_name), error))?;
-    let stages = described.version_ids_to_stages().cloned().unwrap_or_default();
+    let described = secrets
+        .describe_secret()
+        .secret_id(&plan.secret_name)
+        .send()
+        .await;
+    let described = described.map_err(|error| {
+        StepError::from_sdk(format!("describe secret `{}`", plan.secret_name), error)
+    })?;
+    let stages = described
+        .version_ids_to_stages()
+        .cloned()
+        .unwrap_or_default();
     let version_at = |label: &str| {
-        stages.iter().find(|(_, labels)| labels.iter().any(|found| found == label)).map(|(version, _)| version.clone())
+        stages
+            .iter()
+            .find(|(_, labels)| labels.iter().any(|found| found == label))
+            .map(|(version, _)| version.clone())
     };
-    let (current, pending) = (version_at(Stage::Current.label()), version_at(Stage::Pending.label()));
-    let Some(pending) = pending.filter(|pending| Some(pending) != current.as_ref()) else { return Ok(()) };
+    let (current, pending) = (
+        version_at(Stage::Current.label()),
+        version_at(Stage::Pending.label()),
+    );
+    let Some(pending) = pending.filter(|pending| Some(pending) != current.as_ref()) else {
+        return Ok(());
+    };
     secrets
         .update_secret_version_stage()
         .secret_id(&plan.secret_name)
@@ -150,5 +227,10 @@ pub(crate) async fn promote(context: &Context, restore: &Restore) -> Result<(), 
         .send()
         .await
         .map(|_| ())
-        .map_err(|error| StepError::from_sdk(format!("make the new version of `{}` current", plan.secret_name), error))
+        .map_err(|error| {
+            StepError::from_sdk(
+                format!("make the new version of `{}` current", plan.secret_name),
+                error,
+            )
+        })
 }

@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "restore", run };
+pub const STEP: Step = Step {
+    name: "restore",
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,7 +75,11 @@ pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Res
     let plan = restore.plan();
     let target = &plan.target;
     let client = context.aws.rds(&target.region);
-    let resource = Resource::new(ResourceKind::Cluster, &target.arn, &target.cluster_identifier);
+    let resource = Resource::new(
+        ResourceKind::Cluster,
+        &target.arn,
+        &target.cluster_identifier,
+    );
     let resource = restore.intend(resource).await?;
 
     let made = match rds::find_cluster(&client, &target.cluster_identifier).await? {
@@ -86,11 +93,18 @@ pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Res
         made.db_cluster_resource_id(),
         resource.resource_id.as_deref(),
     )?;
-    restore.created(resource, made.db_cluster_resource_id()).await?;
-    Ok(Restored { cluster_identifier: target.cluster_identifier.clone() })
+    restore
+        .created(resource, made.db_cluster_resource_id())
+        .await?;
+    Ok(Restored {
+        cluster_identifier: target.cluster_identifier.clone(),
+    })
 }
 
-async fn ask_for_cluster(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<DbCluster, StepError> {
+async fn ask_for_cluster(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+) -> Result<DbCluster, StepError> {
     let target = &plan.target;
     let scaling = target.serverless_scaling.as_ref().map(|scaling| {
         ServerlessV2ScalingConfiguration::builder()
@@ -115,7 +129,13 @@ async fn ask_for_cluster(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<Db
         .enable_iam_database_authentication(target.iam_authentication)
         .set_enable_cloudwatch_logs_exports(Some(target.log_exports.clone()))
         .set_serverless_v2_scaling_configuration(scaling)
-        .copy_tags_to_snapshot(true)
+        .engine_lifecycle_support(if target.extended_support {
+            "open-source-rds-extended-support"
+        } else {
+            "open-source-rds-extended-support-disabled"
+        })
+        // Our tags would mark people's own snapshots of the target as ours.
+        .copy_tags_to_snapshot(false)
         // Protection comes in Switch: until then an undo must be able to remove the cluster.
         .deletion_protection(false)
         .set_tags(Some(ownership::tags(plan, plan.expires_at)))
@@ -127,11 +147,20 @@ async fn ask_for_cluster(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<Db
             rds::find_cluster(client, &target.cluster_identifier).await?
         }
         Err(error) => {
-            return Err(StepError::from_sdk(format!("restore cluster `{}`", target.cluster_identifier), error));
+            return Err(StepError::from_sdk(
+                format!("restore cluster `{}`", target.cluster_identifier),
+                error,
+            ));
         }
     };
     found.ok_or_else(|| {
-        StepError::new(&AR0028, format!("cluster `{}` exists but cannot be seen yet", target.cluster_identifier))
+        StepError::new(
+            &AR0028,
+            format!(
+                "cluster `{}` exists but cannot be seen yet",
+                target.cluster_identifier
+            ),
+        )
     })
 }
 
@@ -147,26 +176,34 @@ pub async fn add_instances(context: &Context, restore: &Restore) -> Result<Added
     let Some((writer, readers)) = names.split_first() else {
         return Err(StepError::defect("the plan has no instance"));
     };
-    if !is_available(context, plan, writer).await? {
-        add_instance(context, restore, writer).await?;
-        return Ok(Added { more: !readers.is_empty(), instances: vec![writer.clone()] });
+    if !add_instance(context, restore, writer).await? {
+        return Ok(Added {
+            more: !readers.is_empty(),
+            instances: vec![writer.clone()],
+        });
     }
     for reader in readers {
         add_instance(context, restore, reader).await?;
     }
-    Ok(Added { more: false, instances: names })
+    Ok(Added {
+        more: false,
+        instances: names,
+    })
 }
 
-async fn is_available(context: &Context, plan: &Plan, instance: &str) -> Result<bool, StepError> {
-    let found = rds::find_instance(&context.aws.rds(&plan.target.region), instance).await?;
-    let status = found.as_ref().and_then(|found| found.db_instance_status());
-    Ok(status.is_some_and(|status| status::of_instance(status) == Meaning::Ready))
-}
-
-async fn add_instance(context: &Context, restore: &Restore, identifier: &str) -> Result<(), StepError> {
+/// Asks for an instance, or finds the one that was asked for before; whether it is available.
+async fn add_instance(
+    context: &Context,
+    restore: &Restore,
+    identifier: &str,
+) -> Result<bool, StepError> {
     let plan = restore.plan();
     let client = context.aws.rds(&plan.target.region);
-    let resource = Resource::new(ResourceKind::Instance, plan.arn("db", identifier), identifier);
+    let resource = Resource::new(
+        ResourceKind::Instance,
+        plan.arn("db", identifier),
+        identifier,
+    );
     let resource = restore.intend(resource).await?;
     let made = match rds::find_instance(&client, identifier).await? {
         Some(found) => found,
@@ -179,10 +216,17 @@ async fn add_instance(context: &Context, restore: &Restore, identifier: &str) ->
         made.dbi_resource_id(),
         resource.resource_id.as_deref(),
     )?;
-    restore.created(resource, made.dbi_resource_id()).await
+    restore.created(resource, made.dbi_resource_id()).await?;
+    Ok(made
+        .db_instance_status()
+        .is_some_and(|status| status::of_instance(status) == Meaning::Ready))
 }
 
-async fn ask_for_instance(client: &aws_sdk_rds::Client, plan: &Plan, identifier: &str) -> Result<DbInstance, StepError> {
+async fn ask_for_instance(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    identifier: &str,
+) -> Result<DbInstance, StepError> {
     let asked = client
         .create_db_instance()
         .db_instance_identifier(identifier)
@@ -199,7 +243,17 @@ async fn ask_for_instance(client: &aws_sdk_rds::Client, plan: &Plan, identifier:
         Err(error) if wire_code(&error) == Some("DBInstanceAlreadyExists") => {
             rds::find_instance(client, identifier).await?
         }
-        Err(error) => return Err(StepError::from_sdk(format!("create instance `{identifier}`"), error)),
+        Err(error) => {
+            return Err(StepError::from_sdk(
+                format!("create instance `{identifier}`"),
+                error,
+            ));
+        }
     };
-    found.ok_or_else(|| StepError::new(&AR0028, format!("instance `{identifier}` exists but cannot be seen yet")))
+    found.ok_or_else(|| {
+        StepError::new(
+            &AR0028,
+            format!("instance `{identifier}` exists but cannot be seen yet"),
+        )
+    })
 }

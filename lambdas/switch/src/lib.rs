@@ -5,7 +5,7 @@
 //! moment the security groups are asked for, the target counts as in service: undo
 //! no longer removes it.
 
-use aurora_restore_core::errors::{AR0025, AR0028, StepError};
+use aurora_restore_core::errors::{AR0025, AR0028, Kind, StepError};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, rds};
@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "switch", run };
+pub const STEP: Step = Step {
+    name: "switch",
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,23 +47,42 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// AR0025 without evidence that holds, AR0012 when the target is not ours, AR0028 while a change is being applied.
 pub async fn switch(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
     let plan = restore.plan();
-    if !restore.evidence().await?.is_some_and(|evidence| evidence.holds()) {
-        return Err(StepError::new(&AR0025, format!("restore `{}` has no evidence that holds", plan.restore_id)));
+    if !restore
+        .evidence()
+        .await?
+        .is_some_and(|evidence| evidence.holds())
+    {
+        return Err(StepError::new(
+            &AR0025,
+            format!("restore `{}` has no evidence that holds", plan.restore_id),
+        ));
     }
     let cluster = restore.describe_target(context).await?;
     restore.prove_target(&cluster).await?;
+    restore.hold().await?;
     attach_parameter_group(context, restore, &cluster).await?;
     restore.record_in_service(context.clock.now()).await?;
     attach_security_groups(context, restore, &cluster).await?;
-    Ok(Answer { security_group_ids: plan.target.security_group_ids.clone() })
+    Ok(Answer {
+        security_group_ids: plan.target.security_group_ids.clone(),
+    })
 }
 
 /// Attaches the group and reboots what waits for it; an error until all members are in sync.
-async fn attach_parameter_group(context: &Context, restore: &Restore, cluster: &DbCluster) -> Result<(), StepError> {
+async fn attach_parameter_group(
+    context: &Context,
+    restore: &Restore,
+    cluster: &DbCluster,
+) -> Result<(), StepError> {
     let target = &restore.plan().target;
     let client = context.aws.rds(&target.region);
     let group = &target.cluster_parameter_group;
-    let applying = |what: &str| StepError::new(&AR0028, format!("parameter group `{group}` is being applied: {what}"));
+    let applying = |what: &str| {
+        StepError::new(
+            &AR0028,
+            format!("parameter group `{group}` is being applied: {what}"),
+        )
+    };
     if cluster.db_cluster_parameter_group() != Some(group) {
         client
             .modify_db_cluster()
@@ -69,12 +91,17 @@ async fn attach_parameter_group(context: &Context, restore: &Restore, cluster: &
             .apply_immediately(true)
             .send()
             .await
-            .map_err(|error| StepError::from_sdk(format!("attach parameter group `{group}`"), error))?;
+            .map_err(|error| {
+                StepError::from_sdk(format!("attach parameter group `{group}`"), error)
+            })?;
         return Err(applying("asked for"));
     }
     for member in cluster.db_cluster_members() {
         let name = member.db_instance_identifier().unwrap_or_default();
-        match member.db_cluster_parameter_group_status().unwrap_or("in-sync") {
+        match member
+            .db_cluster_parameter_group_status()
+            .unwrap_or("in-sync")
+        {
             "in-sync" => continue,
             "pending-reboot" => reboot(&client, name).await?,
             _ => {}
@@ -83,8 +110,13 @@ async fn attach_parameter_group(context: &Context, restore: &Restore, cluster: &
     }
     for name in restore.plan().instance_identifiers() {
         let found = rds::find_instance(&client, &name).await?;
-        let status = found.as_ref().and_then(|found| found.db_instance_status()).unwrap_or_default();
-        if aurora_restore_core::status::of_instance(status) != aurora_restore_core::status::Meaning::Ready {
+        let status = found
+            .as_ref()
+            .and_then(|found| found.db_instance_status())
+            .unwrap_or_default();
+        if aurora_restore_core::status::of_instance(status)
+            != aurora_restore_core::status::Meaning::Ready
+        {
             return Err(applying(&name));
         }
     }
@@ -92,20 +124,37 @@ async fn attach_parameter_group(context: &Context, restore: &Restore, cluster: &
 }
 
 async fn reboot(client: &aws_sdk_rds::Client, instance: &str) -> Result<(), StepError> {
-    let asked = client.reboot_db_instance().db_instance_identifier(instance).send().await;
-    asked.map(|_| ()).map_err(|error| StepError::from_sdk(format!("reboot `{instance}`"), error))
+    let asked = client
+        .reboot_db_instance()
+        .db_instance_identifier(instance)
+        .send()
+        .await;
+    asked
+        .map(|_| ())
+        .map_err(|error| StepError::from_sdk(format!("reboot `{instance}`"), error))
 }
 
-async fn attach_security_groups(context: &Context, restore: &Restore, cluster: &DbCluster) -> Result<(), StepError> {
+async fn attach_security_groups(
+    context: &Context,
+    restore: &Restore,
+    cluster: &DbCluster,
+) -> Result<(), StepError> {
     let target = &restore.plan().target;
-    let attached: Vec<&str> =
-        cluster.vpc_security_groups().iter().filter_map(|group| group.vpc_security_group_id()).collect();
+    let attached: Vec<&str> = cluster
+        .vpc_security_groups()
+        .iter()
+        .filter_map(|group| group.vpc_security_group_id())
+        .collect();
     let all_attached = target.security_group_ids.len() == attached.len()
-        && target.security_group_ids.iter().all(|group| attached.contains(&group.as_str()));
-    if all_attached && cluster.deletion_protection().unwrap_or(false) == target.deletion_protection {
+        && target
+            .security_group_ids
+            .iter()
+            .all(|group| attached.contains(&group.as_str()));
+    if all_attached && cluster.deletion_protection().unwrap_or(false) == target.deletion_protection
+    {
         return Ok(()); // a repeated step: asked for before
     }
-    context
+    let asked = context
         .aws
         .rds(&target.region)
         .modify_db_cluster()
@@ -114,7 +163,15 @@ async fn attach_security_groups(context: &Context, restore: &Restore, cluster: &
         .deletion_protection(target.deletion_protection)
         .apply_immediately(true)
         .send()
-        .await
-        .map(|_| ())
-        .map_err(|error| StepError::from_sdk(format!("attach security groups to `{}`", target.cluster_identifier), error))
+        .await;
+    let Err(error) = asked else { return Ok(()) };
+    let answered = error.as_service_error().is_some();
+    let error = StepError::from_sdk(
+        format!("attach security groups to `{}`", target.cluster_identifier),
+        error,
+    );
+    if answered && error.kind() != Kind::Transient {
+        restore.record_not_in_service(context.clock.now()).await?; // RDS said no: nobody was let in
+    }
+    Err(error)
 }

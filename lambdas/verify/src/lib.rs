@@ -7,7 +7,7 @@
 
 mod settings;
 
-use aurora_restore_core::errors::{AR0021, AR0022, AR0023, Code};
+use aurora_restore_core::errors::{AR0021, AR0022, AR0023, AR0024, Code};
 use aurora_restore_core::ledger::{Evidence, Finding};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::request::{Check, Expectation};
@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The step.
-pub const STEP: Step = Step { name: "verify", run };
+pub const STEP: Step = Step {
+    name: "verify",
+    run,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,8 +49,20 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// A finding, and the error it means when it does not hold.
 struct Checked(Finding, &'static Code);
 
-fn checked(check: impl Into<String>, passed: bool, detail: impl Into<String>, code: &'static Code) -> Checked {
-    Checked(Finding { check: check.into(), passed, detail: detail.into() }, code)
+fn checked(
+    check: impl Into<String>,
+    passed: bool,
+    detail: impl Into<String>,
+    code: &'static Code,
+) -> Checked {
+    Checked(
+        Finding {
+            check: check.into(),
+            passed,
+            detail: detail.into(),
+        },
+        code,
+    )
 }
 
 /// Gathers and records the evidence.
@@ -61,7 +76,12 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
 
     // The new login comes first: it shows that the server answers, so that a refusal is a refusal.
     let accepted = sql::accepts(&endpoint, &master, postgresql::MAINTENANCE_DATABASE).await?;
-    let mut all = vec![checked("new master password is accepted", accepted, "login tried", &AR0021)];
+    let mut all = vec![checked(
+        "new master password is accepted",
+        accepted,
+        "login tried",
+        &AR0021,
+    )];
     all.extend(old_passwords(context, restore, &endpoint).await?);
     if accepted {
         all.push(other_roles(&endpoint, &master).await?);
@@ -71,29 +91,53 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
     }
     all.extend(settings::compare(context, restore.plan(), &cluster).await?);
 
-    let failed = all.iter().find(|Checked(finding, _)| !finding.passed).map(|Checked(finding, code)| {
-        StepError::new(code, format!("`{}`: {}", finding.check, finding.detail))
-    });
+    let failed =
+        all.iter()
+            .find(|Checked(finding, _)| !finding.passed)
+            .map(|Checked(finding, code)| {
+                StepError::new(code, format!("`{}`: {}", finding.check, finding.detail))
+            });
     let findings: Vec<Finding> = all.into_iter().map(|Checked(finding, _)| finding).collect();
     let checks = findings.len();
-    restore.record_evidence(&Evidence { verified_at: context.clock.now(), findings }).await?;
+    restore
+        .record_evidence(&Evidence {
+            verified_at: context.clock.now(),
+            findings,
+        })
+        .await?;
     failed.map_or(Ok(Answer { checks }), Err)
 }
 
 /// Tries the source's passwords: the current one, and the one before, which an older snapshot may hold.
-async fn old_passwords(context: &Context, restore: &Restore, endpoint: &Endpoint) -> Result<Vec<Checked>, StepError> {
+async fn old_passwords(
+    context: &Context,
+    restore: &Restore,
+    endpoint: &Endpoint,
+) -> Result<Vec<Checked>, StepError> {
     let plan = restore.plan();
     let mut found = Vec::new();
     for stage in [Stage::Current, Stage::Previous] {
         let secret = &plan.source_master_secret_arn;
-        let old = secrets::read(context.aws.secrets_manager(), secret, stage, &plan.source.master_username).await?;
+        let old = secrets::read(
+            &context.aws.secrets_manager_of(secret),
+            secret,
+            stage,
+            &plan.source.master_username,
+        )
+        .await?;
         let name = format!("source's master password ({}) is refused", stage.label());
         match old {
             Some(old) => {
-                let accepted = sql::accepts(endpoint, &old, postgresql::MAINTENANCE_DATABASE).await?;
+                let accepted =
+                    sql::accepts(endpoint, &old, postgresql::MAINTENANCE_DATABASE).await?;
                 found.push(checked(name, !accepted, "login tried", &AR0022));
             }
-            None if stage == Stage::Current => found.push(checked(name, false, "the secret has no such version", &AR0022)),
+            None if stage == Stage::Current => found.push(checked(
+                name,
+                false,
+                "the secret has no such version",
+                &AR0024,
+            )),
             None => {} // never rotated
         }
     }
@@ -103,17 +147,33 @@ async fn old_passwords(context: &Context, restore: &Restore, endpoint: &Endpoint
 async fn other_roles(endpoint: &Endpoint, master: &Credentials) -> Result<Checked, StepError> {
     let roles = postgresql::other_login_roles(endpoint, master).await;
     let roles = roles.map_err(|error| error.during("list login roles"))?;
-    let detail = if roles.is_empty() { "none".to_owned() } else { roles.join(", ") };
-    Ok(checked("no other role can log in", roles.is_empty(), detail, &AR0022))
+    let detail = if roles.is_empty() {
+        "none".to_owned()
+    } else {
+        roles.join(", ")
+    };
+    Ok(checked(
+        "no other role can log in",
+        roles.is_empty(),
+        detail,
+        &AR0022,
+    ))
 }
 
-async fn sql_check(endpoint: &Endpoint, master: &Credentials, check: &Check) -> Result<Checked, StepError> {
-    let (passed, detail) = match postgresql::value_of(endpoint, master, &check.database, &check.sql).await {
-        Ok(value) => judge(value.as_deref(), &check.expect),
-        // A statement that fails is a finding; a server that cannot be reached is not.
-        Err(error @ SqlError::Statement(_)) => (false, error.during("run the check").message().to_owned()),
-        Err(error) => return Err(error.during(&format!("run check `{}`", check.name))),
-    };
+async fn sql_check(
+    endpoint: &Endpoint,
+    master: &Credentials,
+    check: &Check,
+) -> Result<Checked, StepError> {
+    let (passed, detail) =
+        match postgresql::value_of(endpoint, master, &check.database, &check.sql).await {
+            Ok(value) => judge(value.as_deref(), &check.expect),
+            // A statement that fails is a finding; a server that cannot be reached is not.
+            Err(error @ SqlError::Statement(_)) => {
+                (false, error.during("run the check").message().to_owned())
+            }
+            Err(error) => return Err(error.during(&format!("run check `{}`", check.name))),
+        };
     Ok(checked(&check.name, passed, detail, &AR0023))
 }
 
@@ -127,15 +187,27 @@ fn judge(value: Option<&str>, expect: &Expectation) -> (bool, String) {
         (Some(_), None) => "a text".to_owned(),
     };
     let (passed, wanted) = match expect {
-        Expectation::Equals(Value::Number(wanted)) => {
-            (number.is_some() && number == wanted.as_f64(), format!("expected {wanted}"))
-        }
+        Expectation::Equals(Value::Number(wanted)) => (
+            number.is_some() && number == wanted.as_f64(),
+            format!("expected {wanted}"),
+        ),
         Expectation::Equals(wanted) => {
-            let text = wanted.as_str().map_or_else(|| wanted.to_string(), str::to_owned);
-            (value == Some(text.as_str()), "compared with the expected text".to_owned())
+            let text = wanted
+                .as_str()
+                .map_or_else(|| wanted.to_string(), str::to_owned);
+            (
+                value == Some(text.as_str()),
+                "compared with the expected text".to_owned(),
+            )
         }
-        Expectation::AtLeast(least) => (number.is_some_and(|number| number >= *least), format!("expected at least {least}")),
-        Expectation::AtMost(most) => (number.is_some_and(|number| number <= *most), format!("expected at most {most}")),
+        Expectation::AtLeast(least) => (
+            number.is_some_and(|number| number >= *least),
+            format!("expected at least {least}"),
+        ),
+        Expectation::AtMost(most) => (
+            number.is_some_and(|number| number <= *most),
+            format!("expected at most {most}"),
+        ),
     };
     (passed, format!("{seen}, {wanted}"))
 }
@@ -156,7 +228,11 @@ mod tests {
 
     #[test]
     fn a_missing_or_textual_value_meets_no_number() {
-        for expect in [Expectation::AtLeast(0.0), Expectation::AtMost(9.0), Expectation::Equals(json!(0))] {
+        for expect in [
+            Expectation::AtLeast(0.0),
+            Expectation::AtMost(9.0),
+            Expectation::Equals(json!(0)),
+        ] {
             assert!(!judge(None, &expect).0);
             assert!(!judge(Some("many"), &expect).0);
         }
@@ -164,7 +240,10 @@ mod tests {
 
     #[test]
     fn the_detail_of_a_text_does_not_tell_the_text() {
-        let (passed, detail) = judge(Some("alice@example.com"), &Expectation::Equals(json!("bob")));
+        let (passed, detail) = judge(
+            Some("alice@example.com"),
+            &Expectation::Equals(json!("bob")),
+        );
         assert!(!passed && !detail.contains("alice"), "{detail}");
     }
 }

@@ -33,6 +33,9 @@ struct Event {
     task_token: String,
     #[serde(with = "time::serde::rfc3339")]
     entered_at: OffsetDateTime,
+    /// How often the state was tried before.
+    #[serde(default)]
+    attempt: u32,
     /// The failure that led to Undo.
     failure: Option<undo::Failure>,
 }
@@ -78,7 +81,10 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
         let seen = wait(context, &event).await?;
-        answer(&Answer { waiting: seen.is_some(), seen: seen.unwrap_or_else(|| "answered".to_owned()) })
+        answer(&Answer {
+            waiting: seen.is_some(),
+            seen: seen.unwrap_or_else(|| "answered".to_owned()),
+        })
     })
 }
 
@@ -86,30 +92,45 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepError> {
     let id = RestoreId::parse(&event.restore_id)?;
     // A plan of an earlier execution of the same name is not this one's.
-    let restore = Restore::find(context, &id).await?.filter(|found| found.belongs_to(&event.started_at));
+    let restore = Restore::find(context, &id)
+        .await?
+        .filter(|found| found.belongs_to(&event.started_at));
     if event.wait_for == WaitFor::Undo {
-        let look = undo::Look { id: &id, execution_arn: &event.execution_arn, entered_at: event.entered_at, failure: event.failure.as_ref() };
-        if let Some(restore) = &restore {
-            leave_tokens(context, restore, event).await?;
-        }
+        let look = undo::Look {
+            id: &id,
+            execution_arn: &event.execution_arn,
+            entered_at: event.entered_at,
+            attempt: event.attempt,
+            failure: event.failure.as_ref(),
+        };
         let progress = undo::look(context, restore.as_ref(), &look).await?;
         return respond(context, &event.task_token, progress).await;
     }
-    let restore = restore.ok_or_else(|| StepError::defect(format!("restore `{}` has no recorded plan", id.as_str())))?;
+    let restore = restore.ok_or_else(|| {
+        StepError::defect(format!("restore `{}` has no recorded plan", id.as_str()))
+    })?;
     leave_tokens(context, &restore, event).await?;
     let progress = match observe::look(context, &restore, event.wait_for).await? {
-        Progress::Pending(seen) => past_deadline(context, &restore, event, &seen).map_or(Progress::Pending(seen), Progress::Failed),
+        Progress::Pending(seen) => past_deadline(context, &restore, event, &seen)
+            .map_or(Progress::Pending(seen), Progress::Failed),
         decided => decided,
     };
     respond(context, &event.task_token, progress).await
 }
 
-async fn leave_tokens(context: &Context, restore: &Restore, event: &Event) -> Result<(), StepError> {
+async fn leave_tokens(
+    context: &Context,
+    restore: &Restore,
+    event: &Event,
+) -> Result<(), StepError> {
     for arn in observe::awaited_arns(restore, event.wait_for).await? {
         let waiting = Waiting {
             restore_id: event.restore_id.clone(),
             state: event.state.clone(),
-            wait_for: serde_json::to_value(event.wait_for).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+            wait_for: serde_json::to_value(event.wait_for)
+                .ok()
+                .and_then(|name| name.as_str().map(str::to_owned))
+                .unwrap_or_default(),
             task_token: event.task_token.clone(),
         };
         ledger::leave_token(context, &arn, &waiting).await?;
@@ -117,10 +138,20 @@ async fn leave_tokens(context: &Context, restore: &Restore, event: &Event) -> Re
     Ok(())
 }
 
-fn past_deadline(context: &Context, restore: &Restore, event: &Event, seen: &str) -> Option<StepError> {
+fn past_deadline(
+    context: &Context,
+    restore: &Restore,
+    event: &Event,
+    seen: &str,
+) -> Option<StepError> {
     let minutes = observe::deadline_minutes(restore.plan(), event.wait_for);
     let over = context.clock.now() >= event.entered_at + time::Duration::minutes(minutes.into());
-    over.then(|| StepError::new(&AR0020, format!("{} waited {minutes} minutes: {seen}", event.state)))
+    over.then(|| {
+        StepError::new(
+            &AR0020,
+            format!("{} waited {minutes} minutes: {seen}", event.state),
+        )
+    })
 }
 
 /// Answers a token, if there is an answer; what is still awaited otherwise.
@@ -129,7 +160,11 @@ fn past_deadline(context: &Context, restore: &Restore, event: &Event, seen: &str
 ///
 /// # Errors
 /// What Step Functions refuses.
-pub async fn respond(context: &Context, task_token: &str, progress: Progress) -> Result<Option<String>, StepError> {
+pub async fn respond(
+    context: &Context,
+    task_token: &str,
+    progress: Progress,
+) -> Result<Option<String>, StepError> {
     let sfn = context.aws.sfn();
     let (answered, gone) = match progress {
         Progress::Pending(seen) => {
@@ -137,13 +172,24 @@ pub async fn respond(context: &Context, task_token: &str, progress: Progress) ->
             return Ok(Some(seen));
         }
         Progress::Done(output) => {
-            let sent = sfn.send_task_success().task_token(task_token).output(output.to_string()).send().await;
+            let sent = sfn
+                .send_task_success()
+                .task_token(task_token)
+                .output(output.to_string())
+                .send()
+                .await;
             split(sent, "report success")
         }
         Progress::Failed(error) => {
             tracing::error!(code = error.code().id, "{error}");
             let cause = json!(error_payload(&error)).to_string();
-            let sent = sfn.send_task_failure().task_token(task_token).error(error.kind().name()).cause(cause).send().await;
+            let sent = sfn
+                .send_task_failure()
+                .task_token(task_token)
+                .error(error.kind().name())
+                .cause(cause)
+                .send()
+                .await;
             split(sent, "report failure")
         }
     };
@@ -153,17 +199,18 @@ pub async fn respond(context: &Context, task_token: &str, progress: Progress) ->
     answered.map(|()| None)
 }
 
-fn split<T, E, R>(
-    sent: Result<T, aws_sdk_sfn::error::SdkError<E, R>>,
+fn split<T, E>(
+    sent: Result<T, aws_sdk_sfn::error::SdkError<E>>,
     action: &str,
 ) -> (Result<(), StepError>, bool)
 where
     E: aws_sdk_sfn::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
 {
     match sent {
         Ok(_) => (Ok(()), false),
-        Err(error) if matches!(wire_code(&error), Some("TaskTimedOut" | "TaskDoesNotExist")) => (Ok(()), true),
+        Err(error) if matches!(wire_code(&error), Some("TaskTimedOut" | "TaskDoesNotExist")) => {
+            (Ok(()), true)
+        }
         Err(error) => (Err(StepError::from_sdk(action, error)), false),
     }
 }

@@ -20,7 +20,9 @@ pub fn deadline_minutes(plan: &Plan, wait_for: WaitFor) -> u32 {
         WaitFor::Copy => plan.waits.copy_deadline_minutes,
         WaitFor::Cluster => plan.waits.cluster_deadline_minutes,
         WaitFor::Instances => plan.waits.instances_deadline_minutes,
-        WaitFor::Credentials | WaitFor::Switch | WaitFor::Undo => plan.waits.change_deadline_minutes,
+        WaitFor::Credentials | WaitFor::Switch | WaitFor::Undo => {
+            plan.waits.change_deadline_minutes
+        }
     }
 }
 
@@ -31,14 +33,25 @@ pub fn deadline_minutes(plan: &Plan, wait_for: WaitFor) -> u32 {
 pub async fn awaited_arns(restore: &Restore, wait_for: WaitFor) -> Result<Vec<String>, StepError> {
     let plan = restore.plan();
     Ok(match wait_for {
-        WaitFor::Copy => plan.copy.iter().map(|copy| plan.arn("cluster-snapshot", &copy.identifier)).collect(),
+        WaitFor::Copy => plan
+            .copy
+            .iter()
+            .map(|copy| plan.arn("cluster-snapshot", &copy.identifier))
+            .collect(),
         WaitFor::Cluster | WaitFor::Credentials => vec![plan.target.arn.clone()],
-        WaitFor::Instances | WaitFor::Switch | WaitFor::Undo => restore
+        // Only the wait itself knows the failure that Undo ends with; its heartbeat is short.
+        WaitFor::Undo => Vec::new(),
+        WaitFor::Instances | WaitFor::Switch => restore
             .resources()
             .await?
             .into_iter()
             .filter(|resource| resource.state != ResourceState::Removed)
-            .filter(|resource| matches!(resource.kind, ResourceKind::Instance | ResourceKind::Cluster))
+            .filter(|resource| {
+                matches!(
+                    resource.kind,
+                    ResourceKind::Instance | ResourceKind::Cluster
+                )
+            })
             .map(|resource| resource.arn)
             .collect(),
     })
@@ -48,13 +61,26 @@ pub async fn awaited_arns(restore: &Restore, wait_for: WaitFor) -> Result<Vec<St
 ///
 /// # Errors
 /// What RDS refuses.
-pub async fn look(context: &Context, restore: &Restore, wait_for: WaitFor) -> Result<Progress, StepError> {
+pub async fn look(
+    context: &Context,
+    restore: &Restore,
+    wait_for: WaitFor,
+) -> Result<Progress, StepError> {
     match wait_for {
         WaitFor::Copy => copy(context, restore.plan()).await,
         WaitFor::Cluster => cluster(context, restore.plan(), |_| None).await,
         WaitFor::Instances => instances(context, restore).await,
-        WaitFor::Credentials => cluster(context, restore.plan(), |cluster| credentials(restore.plan(), cluster)).await,
-        WaitFor::Switch => match cluster(context, restore.plan(), |cluster| groups(restore.plan(), cluster)).await? {
+        WaitFor::Credentials => {
+            cluster(context, restore.plan(), |cluster| {
+                credentials(restore.plan(), cluster)
+            })
+            .await
+        }
+        WaitFor::Switch => match cluster(context, restore.plan(), |cluster| {
+            groups(restore.plan(), cluster)
+        })
+        .await?
+        {
             Progress::Done(_) => instances(context, restore).await,
             other => Ok(other),
         },
@@ -63,14 +89,26 @@ pub async fn look(context: &Context, restore: &Restore, wait_for: WaitFor) -> Re
 }
 
 async fn copy(context: &Context, plan: &Plan) -> Result<Progress, StepError> {
-    let Some(copy) = &plan.copy else { return Ok(Progress::Done(json!({ "snapshotCopy": null }))) };
+    let Some(copy) = &plan.copy else {
+        return Ok(Progress::Done(json!({ "snapshotCopy": null })));
+    };
     let found = rds::find_snapshot(&context.aws.rds(&plan.target.region), &copy.identifier).await?;
-    let Some(found) = found else { return Ok(Progress::Pending("copy not visible".to_owned())) };
+    let Some(found) = found else {
+        return Ok(Progress::Pending("copy not visible".to_owned()));
+    };
     let status = found.status().unwrap_or_default();
-    let seen = format!("copy `{status}`, {} %", found.percent_progress().unwrap_or(0));
-    Ok(judge(status::of_snapshot(status), &AR0017, &copy.identifier, status)
-        .unwrap_or(Progress::Pending(seen))
-        .or_done(json!({ "snapshotCopy": copy.identifier })))
+    let seen = format!(
+        "copy `{status}`, {} %",
+        found.percent_progress().unwrap_or(0)
+    );
+    Ok(judge(
+        status::of_snapshot(status),
+        &AR0017,
+        &copy.identifier,
+        status,
+    )
+    .unwrap_or(Progress::Pending(seen))
+    .or_done(json!({ "snapshotCopy": copy.identifier })))
 }
 
 /// Looks at the cluster; `more` names what is still missing once it is available.
@@ -111,7 +149,10 @@ fn credentials(plan: &Plan, cluster: &DbCluster) -> Option<String> {
     if plan.master_password != MasterPassword::RdsManaged {
         return None; // LockLoginRoles tries the password itself
     }
-    match cluster.master_user_secret().and_then(|secret| secret.secret_status()) {
+    match cluster
+        .master_user_secret()
+        .and_then(|secret| secret.secret_status())
+    {
         Some("active") => None,
         Some(status) => Some(format!("master secret `{status}`")),
         None => Some("master secret not visible".to_owned()),
@@ -125,19 +166,34 @@ fn groups(plan: &Plan, cluster: &DbCluster) -> Option<String> {
         .filter(|group| group.status() == Some("active"))
         .filter_map(|group| group.vpc_security_group_id())
         .collect();
-    let mut wanted: Vec<&str> = plan.target.security_group_ids.iter().map(String::as_str).collect();
+    let mut wanted: Vec<&str> = plan
+        .target
+        .security_group_ids
+        .iter()
+        .map(String::as_str)
+        .collect();
     active.sort_unstable();
     wanted.sort_unstable();
     if active != wanted {
         return Some(format!("security groups {active:?}"));
     }
     if cluster.db_cluster_parameter_group() != Some(plan.target.cluster_parameter_group.as_str()) {
-        return Some(format!("parameter group `{}`", cluster.db_cluster_parameter_group().unwrap_or_default()));
+        return Some(format!(
+            "parameter group `{}`",
+            cluster.db_cluster_parameter_group().unwrap_or_default()
+        ));
     }
     let unsynced = cluster.db_cluster_members().iter().find(|member| {
-        member.db_cluster_parameter_group_status().is_some_and(|status| status != "in-sync")
+        member
+            .db_cluster_parameter_group_status()
+            .is_some_and(|status| status != "in-sync")
     });
-    unsynced.map(|member| format!("parameters of `{}` not in sync", member.db_instance_identifier().unwrap_or_default()))
+    unsynced.map(|member| {
+        format!(
+            "parameters of `{}` not in sync",
+            member.db_instance_identifier().unwrap_or_default()
+        )
+    })
 }
 
 async fn instances(context: &Context, restore: &Restore) -> Result<Progress, StepError> {
@@ -149,22 +205,37 @@ async fn instances(context: &Context, restore: &Restore) -> Result<Progress, Ste
     });
     for instance in awaited {
         let found = rds::find_instance(&client, &instance.identifier).await?;
-        let status = found.as_ref().and_then(|found| found.db_instance_status()).unwrap_or("not visible");
-        match judge(status::of_instance(status), &AR0019, &instance.identifier, status) {
+        let status = found
+            .as_ref()
+            .and_then(|found| found.db_instance_status())
+            .unwrap_or("not visible");
+        match judge(
+            status::of_instance(status),
+            &AR0019,
+            &instance.identifier,
+            status,
+        ) {
             Some(Progress::Failed(error)) => return Ok(Progress::Failed(error)),
             Some(_) => ready.push(instance.identifier),
             None => pending.push(format!("instance `{}` {status}", instance.identifier)),
         }
     }
     ready.sort_unstable();
-    Ok(if pending.is_empty() { Progress::Done(json!({ "instances": ready })) } else { Progress::Pending(pending.join(", ")) })
+    Ok(if pending.is_empty() {
+        Progress::Done(json!({ "instances": ready }))
+    } else {
+        Progress::Pending(pending.join(", "))
+    })
 }
 
 /// What a status decides; `None` while it decides nothing.
 fn judge(meaning: Meaning, stuck: &'static Code, name: &str, status: &str) -> Option<Progress> {
     match meaning {
         Meaning::Ready => Some(Progress::Done(json!(null))),
-        Meaning::Stuck => Some(Progress::Failed(StepError::new(stuck, format!("`{name}` is `{status}`")))),
+        Meaning::Stuck => Some(Progress::Failed(StepError::new(
+            stuck,
+            format!("`{name}` is `{status}`"),
+        ))),
         Meaning::Progress => None,
         Meaning::Unknown => {
             tracing::warn!(name, status, "a status never heard of; waiting on");

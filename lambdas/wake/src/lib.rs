@@ -58,26 +58,37 @@ async fn wake(context: &Context, event: Event) -> Result<Answer, StepError> {
             answered += 1;
         }
     }
-    tracing::info!(event = event.detail.event_id.unwrap_or_default(), answered, "woken");
+    tracing::info!(
+        event = event.detail.event_id.unwrap_or_default(),
+        answered,
+        "woken"
+    );
     Ok(Answer { answered })
 }
 
 /// Looks at what the restore that waits for this resource waits for, and answers it if it can.
 async fn answers(context: &Context, arn: &str) -> Result<bool, StepError> {
-    let Some(waiting) = ledger::find_token(context, arn).await? else { return Ok(false) };
-    let Ok(wait_for) = serde_json::from_value::<WaitFor>(Value::from(waiting.wait_for.as_str())) else {
-        return Err(StepError::defect(format!("a token waits for `{}`", waiting.wait_for)));
-    };
-    if wait_for == WaitFor::Undo {
-        // Only the wait itself knows the failure that it ends with; its heartbeat is short.
+    let Some(waiting) = ledger::find_token(context, arn).await? else {
         return Ok(false);
-    }
-    let Some(restore) = Restore::find(context, &RestoreId::parse(&waiting.restore_id)?).await? else { return Ok(false) };
+    };
+    let Ok(wait_for) = serde_json::from_value::<WaitFor>(Value::from(waiting.wait_for.as_str()))
+    else {
+        return Err(StepError::defect(format!(
+            "a token waits for `{}`",
+            waiting.wait_for
+        )));
+    };
+    let Some(restore) = Restore::find(context, &RestoreId::parse(&waiting.restore_id)?).await?
+    else {
+        return Ok(false);
+    };
     match observe::look(context, &restore, wait_for).await? {
         Progress::Pending(seen) => {
             tracing::info!(restoreId = waiting.restore_id, seen, "not yet");
             Ok(false)
         }
-        decided => wait::respond(context, &waiting.task_token, decided).await.map(|_| true),
+        decided => wait::respond(context, &waiting.task_token, decided)
+            .await
+            .map(|_| true),
     }
 }
