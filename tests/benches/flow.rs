@@ -69,7 +69,7 @@ async fn measure(mode: Mode) -> String {
     scene
         .local
         .rds
-        .script(Kind::RestoredCluster, "*", Trouble::Slow(1.9));
+        .script(Kind::RestoredCluster, "*", Trouble::Slow(2.7));
     let request =
         scene.request_with(json!({"waits": {"heartbeatSeconds": mode.heartbeat_seconds}}));
     let run = scene.restore(request).await;

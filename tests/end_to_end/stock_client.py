@@ -78,7 +78,7 @@ assert outcome["status"] == "SUCCEEDED", outcome
 history = [event for page in states.get_paginator("get_execution_history").paginate(executionArn=execution)
            for event in page["events"]]
 entered = [event["stateEnteredEventDetails"]["name"] for event in history if "stateEnteredEventDetails" in event]
-assert entered[0] == "Plan" and entered[-1] == "Restored", entered
+assert entered[0] == "Begin" and entered[-1] == "Restored", entered
 assert OLD_PASSWORD not in json.dumps(history, default=str)
 
 target = cluster_of("shop-staging")
