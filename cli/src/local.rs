@@ -1,6 +1,5 @@
 //! The pipeline in a local cloud: what rehearsals, `local up` and tests start with.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -85,8 +84,7 @@ impl LocalPipeline {
             .seed(options.seed)
             .speed(options.speed)
             .start();
-        let rds = Rds::new(cloud.world(), rds)?;
-        cloud.world().register("rds", Arc::new(rds.clone()));
+        let rds = cloud.add_rds(rds)?;
         let server = match options.port {
             Some(port) => Some(cloud.serve_on(port).await?),
             None => None,

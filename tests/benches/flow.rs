@@ -3,6 +3,13 @@
 //! `make bench-flow`. Time is the local cloud's, paused between events, so lags are
 //! exact; restores per second are of this machine and include real database servers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what cannot be is a failed test"
+)]
+
 use std::time::Instant;
 
 use aurora_restore::local::LocalOptions;

@@ -1,5 +1,12 @@
 //! Restores as stories: each test is one, told against a local cloud under virtual time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what cannot be is a failed test"
+)]
+
 mod failures;
 mod restores;
 mod steps;

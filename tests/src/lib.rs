@@ -1,5 +1,12 @@
 //! What scenarios are told with: a cloud with a source in it, a restore, and what it left.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a scene that cannot be set up is a failed test, and its seed is printed"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

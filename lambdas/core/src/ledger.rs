@@ -398,10 +398,10 @@ impl Restore {
     /// # Errors
     /// AR0014 when the lock was lost.
     pub async fn intend(&self, resource: Resource) -> Result<Resource, StepError> {
-        if let Some(recorded) = self.resource(&resource.arn).await? {
-            if recorded.state != ResourceState::Removed {
-                return Ok(recorded);
-            }
+        if let Some(recorded) = self.resource(&resource.arn).await?
+            && recorded.state != ResourceState::Removed
+        {
+            return Ok(recorded);
         }
         self.write(resource_item(&self.pk(), &resource)?).await?;
         Ok(resource)
@@ -829,10 +829,10 @@ impl Restore {
         let secret = self.master_secret_id(cluster)?;
         let client = context.aws.secrets_manager();
         let user = &self.plan.source.master_username;
-        if self.plan.master_password == MasterPassword::Secret {
-            if let Some(pending) = secrets::read(client, &secret, Stage::Pending, user).await? {
-                return Ok(pending);
-            }
+        if self.plan.master_password == MasterPassword::Secret
+            && let Some(pending) = secrets::read(client, &secret, Stage::Pending, user).await?
+        {
+            return Ok(pending);
         }
         let current = secrets::read(client, &secret, Stage::Current, user).await?;
         current

@@ -1,7 +1,7 @@
 //! The pipeline's own vocabulary.
 //!
 //! A restore is a [`request`] resolved once into a [`plan`], carried out by steps
-//! that each load a [`Restore`](ledger::Restore), act, and record what they did in
+//! that each load a [`Restore`], act, and record what they did in
 //! the [`ledger`]. This crate is the only place that reads the environment, builds
 //! AWS clients, talks to the state table, or turns an error into what Step
 //! Functions sees. It knows nothing about the order of steps: that is the state

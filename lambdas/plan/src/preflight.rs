@@ -30,13 +30,13 @@ async fn target_is_free(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
         _ => Ok(()),
     }?;
     for name in plan.instance_identifiers() {
-        if let Some(found) = rds::find_instance(client, &name).await? {
-            if !ownership::is_tagged(found.tag_list(), &plan.restore_id) {
-                return Err(StepError::new(
-                    &AR0009,
-                    format!("instance `{name}` is there already"),
-                ));
-            }
+        if let Some(found) = rds::find_instance(client, &name).await?
+            && !ownership::is_tagged(found.tag_list(), &plan.restore_id)
+        {
+            return Err(StepError::new(
+                &AR0009,
+                format!("instance `{name}` is there already"),
+            ));
         }
     }
     Ok(())
