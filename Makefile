@@ -11,10 +11,10 @@ DEFINITION := statemachine/restore.asl.json
 SHELL_SCRIPTS := scripts/setup .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test check advisories package bench
+.PHONY: help rehearse test check advisories package bench bench-flow bench-cold-start
 
 help: ## Say what there is to do.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The workspace is built as a whole, because building one package alone chooses other features of the
 # dependencies and compiles them a second time.
@@ -58,6 +58,13 @@ package: ## Build the functions for Lambda, small: package/<step>.zip. Takes abo
 	@scripts/setup package
 	scripts/package
 
-bench: ## Run the benchmarks; docs/performance.md says what they measure.
+bench: bench-flow bench-cold-start ## Run all benchmarks; docs/performance.md says what they measure.
+
+bench-flow: ## How late waits notice, and whole restores per second.
 	@scripts/setup test
-	$(CARGO) bench $(LOCKED) --workspace --bench '*'
+	$(CARGO) bench $(LOCKED) --profile dev --package pipeline-tests --bench flow
+
+bench-cold-start: ## First response of a release bootstrap beside the same step in Python. Builds as `make package`.
+	@scripts/setup bench
+	scripts/package wake
+	.venv/bin/python tests/benches/cold_start/bench.py $(TARGET)/lambda/wake .venv/bin/python 21

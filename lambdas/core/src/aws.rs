@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -37,36 +37,34 @@ pub async fn configuration() -> SdkConfig {
         .await
 }
 
-/// AWS clients.
+/// AWS clients, each made when it is first asked for: a function that starts cold makes what it needs and no more.
 #[derive(Clone)]
 pub struct Clients {
     config: SdkConfig,
     region: String,
-    dynamodb: aws_sdk_dynamodb::Client,
-    secrets_manager: aws_sdk_secretsmanager::Client,
-    sfn: aws_sdk_sfn::Client,
-    sns: aws_sdk_sns::Client,
-    ssm: aws_sdk_ssm::Client,
-    sts: aws_sdk_sts::Client,
-    rds: Arc<Mutex<HashMap<String, aws_sdk_rds::Client>>>,
+    made: Arc<Made>,
+}
+
+/// The clients made so far; those of the target's and the source's region by region.
+#[derive(Default)]
+struct Made {
+    dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
+    secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
+    sfn: OnceLock<aws_sdk_sfn::Client>,
+    sns: OnceLock<aws_sdk_sns::Client>,
+    ssm: OnceLock<aws_sdk_ssm::Client>,
+    sts: OnceLock<aws_sdk_sts::Client>,
+    rds: Mutex<HashMap<String, aws_sdk_rds::Client>>,
 }
 
 impl Clients {
     /// Clients of this configuration.
     pub fn new(config: SdkConfig) -> Self {
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
         Self {
-            region: config
-                .region()
-                .map(|region| region.as_ref().to_owned())
-                .unwrap_or_default(),
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            secrets_manager: aws_sdk_secretsmanager::Client::new(&config),
-            sfn: aws_sdk_sfn::Client::new(&config),
-            sns: aws_sdk_sns::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
-            sts: aws_sdk_sts::Client::new(&config),
-            rds: Arc::default(),
             config,
+            region,
+            made: Arc::default(),
         }
     }
 
@@ -77,12 +75,10 @@ impl Clients {
 
     /// RDS in a region.
     pub fn rds(&self, region: &str) -> aws_sdk_rds::Client {
-        let mut clients = self.rds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.made.rds.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let config = aws_sdk_rds::config::Builder::from(&self.config)
-                .region(Region::new(region.to_owned()))
-                .build();
-            aws_sdk_rds::Client::from_conf(config)
+            let config = aws_sdk_rds::config::Builder::from(&self.config);
+            aws_sdk_rds::Client::from_conf(config.region(Region::new(region.to_owned())).build())
         };
         clients
             .entry(region.to_owned())
@@ -92,20 +88,8 @@ impl Clients {
 
     /// KMS in a region.
     pub fn kms(&self, region: &str) -> aws_sdk_kms::Client {
-        let config = aws_sdk_kms::config::Builder::from(&self.config)
-            .region(Region::new(region.to_owned()))
-            .build();
-        aws_sdk_kms::Client::from_conf(config)
-    }
-
-    /// DynamoDB.
-    pub fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
-        &self.dynamodb
-    }
-
-    /// Secrets Manager.
-    pub fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {
-        &self.secrets_manager
+        let config = aws_sdk_kms::config::Builder::from(&self.config);
+        aws_sdk_kms::Client::from_conf(config.region(Region::new(region.to_owned())).build())
     }
 
     /// Secrets Manager where a secret is: in the region its ARN names, or the pipeline's own for a name.
@@ -122,28 +106,50 @@ impl Clients {
                     config.region(Region::new(region.to_owned())).build(),
                 )
             }
-            _ => self.secrets_manager.clone(),
+            _ => self.secrets_manager().clone(),
         }
+    }
+
+    /// DynamoDB.
+    pub fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        self.made
+            .dynamodb
+            .get_or_init(|| aws_sdk_dynamodb::Client::new(&self.config))
+    }
+
+    /// Secrets Manager.
+    pub fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {
+        self.made
+            .secrets_manager
+            .get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.config))
     }
 
     /// Step Functions.
     pub fn sfn(&self) -> &aws_sdk_sfn::Client {
-        &self.sfn
+        self.made
+            .sfn
+            .get_or_init(|| aws_sdk_sfn::Client::new(&self.config))
     }
 
     /// SNS.
     pub fn sns(&self) -> &aws_sdk_sns::Client {
-        &self.sns
+        self.made
+            .sns
+            .get_or_init(|| aws_sdk_sns::Client::new(&self.config))
     }
 
     /// Parameter Store.
     pub fn ssm(&self) -> &aws_sdk_ssm::Client {
-        &self.ssm
+        self.made
+            .ssm
+            .get_or_init(|| aws_sdk_ssm::Client::new(&self.config))
     }
 
     /// STS.
     pub fn sts(&self) -> &aws_sdk_sts::Client {
-        &self.sts
+        self.made
+            .sts
+            .get_or_init(|| aws_sdk_sts::Client::new(&self.config))
     }
 }
 
