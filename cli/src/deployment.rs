@@ -229,8 +229,8 @@ fn add_function(
     step: Step,
     functions: &Functions,
 ) -> Result<String> {
-    let mut settings =
-        FunctionSettings::new(stack.function_name(step.name)).timeout(Duration::from_secs(300));
+    let mut settings = FunctionSettings::new(stack.function_name(step.name))
+        .timeout(Duration::from_secs(timeout_seconds(step)));
     for (name, value) in stack.settings().to_environment() {
         settings = settings.variable(name, value);
     }
@@ -241,6 +241,15 @@ fn add_function(
     cloud
         .add_function(settings, kind)
         .map_err(|error| anyhow!("{error}"))
+}
+
+/// As long as the state that calls it waits: checks of the request's own take time.
+fn timeout_seconds(step: Step) -> u64 {
+    if step.name == verify::STEP.name {
+        900
+    } else {
+        300
+    }
 }
 
 fn binary(directory: &Path, step: Step) -> Result<PathBuf> {

@@ -17,6 +17,9 @@ use crate::stack::Stack;
 pub const QUARANTINE_GROUP: &str = "sg-0quarantine";
 /// The group that may reach the target in the end.
 pub const FINAL_GROUP: &str = "sg-0staging";
+/// The cloud's clock runs at most this many times as fast as tokio's: time limits of the definition pass with it,
+/// and functions that are processes need real time. What is faster, RDS alone is.
+const FASTEST_CLOCK: f64 = 10.0;
 /// The stack's name.
 pub const STACK: &str = "aurora-restore";
 
@@ -25,7 +28,7 @@ pub const STACK: &str = "aurora-restore";
 pub struct LocalOptions {
     /// How the functions run.
     pub functions: Functions,
-    /// How many times faster than tokio's the cloud's clock runs.
+    /// How many times faster than life RDS works, measured on tokio's clock.
     pub speed: f64,
     /// Fixes names, tokens, jitter and lost events.
     pub seed: u64,
@@ -48,6 +51,7 @@ impl LocalOptions {
             port: None,
             flows: vec![Flow {
                 source: "*".to_owned(),
+                source_account: None,
                 target: "*-staging".to_owned(),
             }],
         }
@@ -76,13 +80,15 @@ impl LocalPipeline {
     /// # Errors
     /// When no database server is installed, the port is taken, or the deployment is refused.
     pub async fn start(options: LocalOptions) -> Result<Self> {
+        let clock_speed = options.speed.min(FASTEST_CLOCK);
         let rds = RdsSettings {
             seed: options.seed,
+            speed: options.speed / clock_speed,
             ..options.rds
         };
         let cloud = LocalCloud::builder()
             .seed(options.seed)
-            .speed(options.speed)
+            .speed(clock_speed)
             .start();
         let rds = cloud.add_rds(rds)?;
         let server = match options.port {

@@ -14,6 +14,7 @@ use aurora_restore_core::ledger::Status;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings an Amazon Aurora cluster back from a snapshot: start, follow and rehearse restores.
 ///
@@ -52,7 +53,7 @@ struct Rehearse {
     /// Print one JSON document on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
-    /// Load the source from this file: SQL, or an archive of pg_dump.
+    /// Load the source from this file: SQL of pg_dump or your own, or a custom or tar archive of pg_dump.
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
     /// How the functions run: in this process, or as the real binaries over the Lambda Runtime API.
@@ -79,7 +80,7 @@ enum Local {
         /// Port on the loopback interface; a free one when 0.
         #[arg(long, default_value_t = 0)]
         port: u16,
-        /// How many times faster than the wall's clock the cloud's runs.
+        /// How many times faster than life RDS works. The cloud's clock runs at most ten times as fast as the wall's.
         #[arg(long, default_value_t = 60.0)]
         speed: f64,
         /// How the functions run.
@@ -110,7 +111,8 @@ struct Start {
     /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// The restore's id: 1 to 80 letters, digits, hyphens and underscores. Starting it twice starts it once.
+    /// The restore's id: 1 to 80 characters without white space. Starting it again with the same input while it
+    /// runs starts nothing; any other second start is refused.
     restore_id: String,
     #[command(flatten)]
     deployed: Deployed,
@@ -146,7 +148,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
@@ -187,9 +189,16 @@ async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
         seed: arguments.seed.unwrap_or_else(rand::random),
     };
     let local = rehearsal::set_up(&options).await?;
-    let mut tell =
-        |progress: rehearsal::Progress| eprintln!("{}", rehearsal::render::progress(&progress));
-    let rehearsed = rehearsal::rehearse(&local, &options, &mut tell).await;
+    let mut told = |progress: rehearsal::Progress| tell(&rehearsal::render::progress(&progress));
+    let rehearsed = tokio::select! {
+        rehearsed = rehearsal::rehearse(&local, &options, &mut told) => rehearsed,
+        interrupted = interrupted() => {
+            local.shutdown().await;
+            interrupted?;
+            tell("interrupted");
+            return Ok(ExitCode::from(130));
+        }
+    };
     let rehearsed = match rehearsed {
         Ok(rehearsed) => rehearsed,
         Err(error) => {
@@ -203,12 +212,12 @@ async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
     if arguments.json {
         print(&serde_json::to_string_pretty(&rehearsed)?)?;
     } else {
-        eprintln!();
+        tell("");
         print(rehearsal::render::render(&rehearsed).trim_end())?;
     }
     if arguments.keep {
-        eprintln!("kept running until interrupted (Ctrl-C)");
-        tokio::signal::ctrl_c().await?;
+        tell("kept running until interrupted (Ctrl-C)");
+        interrupted().await?;
     }
     local.shutdown().await;
     Ok(if rehearsed.succeeded() {
@@ -241,10 +250,10 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
         account = local.stack.account,
         machine = local.stack.state_machine_arn(),
     ))?;
-    eprintln!(
-        "the local cloud runs {speed} times as fast as the wall's clock, until interrupted (Ctrl-C)"
-    );
-    tokio::signal::ctrl_c().await?;
+    tell(&format!(
+        "RDS works {speed} times as fast as in life; until interrupted (Ctrl-C)"
+    ));
+    interrupted().await?;
     local.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -370,12 +379,27 @@ fn explain(code: Option<&str>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes to standard output; a reader that went away ends the program quietly.
+/// Writes to standard output. A reader that went away changes nothing else.
 fn print(text: &str) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// Tells a person something beside the result. That nobody listens changes nothing.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Waits until a person or the system asks the program to end.
+async fn interrupted() -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => done?,
+        _ = terminated.recv() => {}
+    }
+    Ok(())
 }
 
 fn print_json<T: Serialize>(value: &T) -> Result<()> {

@@ -104,15 +104,12 @@ impl Pipeline {
             .input(input.to_string())
             .send()
             .await;
-        match started {
-            Ok(started) => Ok(started.execution_arn),
-            Err(error) => {
-                let said = error
-                    .as_service_error()
-                    .map_or_else(|| "no answer".to_owned(), ToString::to_string);
-                Err(anyhow!(error).context(format!("cannot start restore `{restore_id}`: {said}")))
-            }
-        }
+        started
+            .map(|started| started.execution_arn)
+            .map_err(|error| match error.as_service_error() {
+                Some(said) => anyhow!("cannot start restore `{restore_id}`: {said}"),
+                None => anyhow!(error).context(format!("cannot start restore `{restore_id}`")),
+            })
     }
 
     /// The execution's status, and its error and cause when it failed.
@@ -130,7 +127,10 @@ impl Pipeline {
             .execution_arn(&arn)
             .send()
             .await;
-        let found = found.with_context(|| format!("there is no execution `{arn}`"))?;
+        let found = found.map_err(|error| match error.as_service_error() {
+            Some(said) => anyhow!("cannot look at restore `{restore_id}`: {said}"),
+            None => anyhow!(error).context(format!("cannot look at restore `{restore_id}`")),
+        })?;
         Ok((found.status, found.error, found.cause))
     }
 

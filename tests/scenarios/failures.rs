@@ -337,9 +337,20 @@ async fn a_notification_that_cannot_be_sent_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn two_restores_of_one_target_do_not_meet() {
     let scene = Scene::real().await;
-    let first = scene.start("restore-1", scene.request()).await;
+    let locked = scene
+        .invoke(
+            pipeline_tests::step("plan"),
+            scene.plan_event("restore-0", "2026-11-21T00:00:00Z"),
+        )
+        .await;
+    locked.unwrap();
+    let third = scene.restore_as("restore-3", scene.request()).await;
+    third.assert_failed_clean("AR0013");
+    let over = json!({"target": {"clusterIdentifier": "orders-second-staging"}});
+    let request = || scene.request_with(over.clone());
+    let first = scene.start("restore-1", request()).await;
     scene.sleep(Duration::from_secs(60)).await;
-    let second = scene.restore_as("restore-2", scene.request()).await;
+    let second = scene.restore_as("restore-2", request()).await;
     assert_eq!(second.report.outcome, "FailedClean");
     // The cluster may be there already, or only the lock.
     assert!(
@@ -350,5 +361,96 @@ async fn two_restores_of_one_target_do_not_meet() {
     first.finished().await;
     let first = scene.run("restore-1", first).await;
     assert_eq!(first.report.outcome, "Restored", "{:?}", first.report.cause);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_ours_is_removed_with_what_it_opened() {
+    let scene = Scene::real().await;
+    let check =
+        json!({"name": "never", "database": "orders", "sql": "SELECT 1", "expect": {"equals": 2}});
+    let over = json!({"credentials": {"master": "secret", "secretName": "staging/master"}, "checks": [check]});
+    let run = scene.restore(scene.request_with(over)).await;
+    run.assert_failed_clean("AR0023");
+    assert!(
+        run.report
+            .removed
+            .iter()
+            .any(|name| name == "secret staging/master"),
+        "{:?}",
+        run.report.removed
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_there_already_is_refused_before_anything_is_made() {
+    let scene = Scene::metadata().await;
+    let over = json!({"credentials": {"master": "secret", "secretName": "orders-prod/master"}});
+    let run = scene.restore(scene.request_with(over)).await;
+    run.assert_failed_clean("AR0009");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_serverless_class_without_scaling_is_refused_by_the_plan() {
+    let scene = Scene::metadata().await;
+    let run = scene
+        .restore(scene.request_with(json!({"target": {"instanceClass": "db.serverless"}})))
+        .await;
+    run.assert_failed_clean("AR0001");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_called_clean_while_something_of_ours_may_still_appear() {
+    let mut options = aurora_restore::local::LocalOptions::in_process(pipeline_tests::seed());
+    options.rds.data = local_cloud::rds::Data::Metadata;
+    options.rds.invisible_after_create = Duration::from_secs(90);
+    let scene = Scene::with(options).await;
+    scene.local.rds.fail_next_restore("incompatible-restore");
+    let running = scene.start("restore-1", scene.request()).await;
+    scene.sleep(Duration::from_secs(5)).await;
+    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
+    let failure = sfn
+        .send_task_failure()
+        .task_token(scene.task_token(&running))
+        .error("Rejected");
+    failure.cause("stopped by hand").send().await.unwrap();
+    running.finished().await;
+    let run = scene.run("restore-1", running).await;
+    assert_eq!(run.report.outcome, "FailedClean", "{:?}", run.report.cause);
+    assert_eq!(scene.new_resources(), Vec::<String>::new());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_opened_is_kept_and_named_when_the_run_fails_afterwards() {
+    let scene = Scene::real().await;
+    let running = scene.start("restore-1", scene.request()).await;
+    while running
+        .history()
+        .states_entered()
+        .last()
+        .map(String::as_str)
+        != Some("WaitForSwitch")
+    {
+        scene.sleep(Duration::from_secs(5)).await;
+    }
+    scene.sleep(Duration::from_secs(1)).await;
+    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
+    sfn.send_task_failure()
+        .task_token(scene.task_token(&running))
+        .error("Rejected")
+        .send()
+        .await
+        .unwrap();
+    running.finished().await;
+    let run = scene.run("restore-1", running).await;
+    assert_eq!(run.report.outcome, "FailedDirty");
+    assert!(run.failure().1.contains(TARGET), "{}", run.failure().1);
+    assert_eq!(run.report.kept.len(), 2, "{:?}", run.report.kept);
+    assert_eq!(scene.view("cluster", TARGET).status, "available");
+    run.assert_told("FailedDirty");
     scene.local.shutdown().await;
 }

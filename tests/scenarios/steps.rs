@@ -1,16 +1,10 @@
 //! Steps by themselves: repeated, out of order, or without what they need.
 
-use aurora_restore::deployment::STEPS;
-use aurora_restore_core::Step;
-use pipeline_tests::{Scene, TARGET};
+use pipeline_tests::{Scene, TARGET, step};
 use serde_json::{Value, json};
 
 /// The start of an execution that only the test knows.
 const STARTED_AT: &str = "2026-11-21T00:00:00.000Z";
-
-fn step(name: &str) -> Step {
-    STEPS.into_iter().find(|step| step.name == name).unwrap()
-}
 
 fn event(state: &str, over: Value) -> Value {
     let mut event = json!({"restoreId": "restore-1", "state": state});
@@ -21,17 +15,27 @@ fn event(state: &str, over: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
+async fn a_step_that_comes_after_the_end_changes_nothing() {
     let scene = Scene::real().await;
     let run = scene.restore(scene.request()).await;
+    let (master, endpoint) = (
+        scene
+            .secret(&run.report.target.as_ref().unwrap().secret_arn)
+            .await,
+        scene.endpoint(TARGET).await,
+    );
+    scene
+        .sql(
+            &endpoint,
+            &master,
+            "CREATE ROLE service LOGIN PASSWORD 'made-after-the-end'",
+        )
+        .await;
     let before = (
         scene.everything(),
         scene.view("cluster", TARGET).resource_id,
     );
-    let plan = event(
-        "Plan",
-        json!({"executionArn": scene.local.stack.execution_arn("restore-1"), "startedAt": run.started_at(), "input": scene.request()}),
-    );
+    let plan = scene.plan_event("restore-1", &run.started_at());
     for (name, event) in [
         ("plan", plan),
         ("copy-snapshot", event("CopySnapshot", json!({}))),
@@ -54,8 +58,9 @@ async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
         ("switch", event("Switch", json!({}))),
         ("cleanup", event("Cleanup", json!({"action": "retire"}))),
     ] {
-        let answer = scene.invoke(step(name), event).await;
-        assert!(answer.is_ok(), "{name}: {answer:?}");
+        if let Err(error) = scene.invoke(step(name), event).await {
+            assert!(error.contains("AR0014"), "{name}: {error}");
+        }
     }
     assert_eq!(
         (
@@ -64,10 +69,179 @@ async fn every_step_can_be_run_again_after_the_restore_and_changes_nothing() {
         ),
         before
     );
-    let master = scene
-        .secret(&run.report.target.as_ref().unwrap().secret_arn)
+    assert!(scene.accepts(&endpoint, &master).await);
+    let service = pipeline_tests::credentials("service", "made-after-the-end");
+    assert!(
+        scene.accepts(&endpoint, &service).await,
+        "a role made after the end keeps its login"
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_step_that_comes_after_a_clean_failure_makes_nothing() {
+    let scene = Scene::metadata().await;
+    scene.local.rds.fail_next_restore("incompatible-restore");
+    scene
+        .restore(scene.request())
+        .await
+        .assert_failed_clean("AR0018");
+    let late = event("RestoreCluster", json!({"action": "restore-cluster"}));
+    let refused = scene.invoke(step("restore"), late).await.unwrap_err();
+    assert!(refused.contains("AR0014"), "{refused}");
+    assert!(scene.new_resources().is_empty());
+    scene.local.shutdown().await;
+}
+
+/// The steps up to the point where the roles are locked.
+fn until_roles_are_locked(scene: &Scene) -> [(&'static str, Value); 5] {
+    [
+        ("plan", scene.plan_event("restore-1", STARTED_AT)),
+        (
+            "restore",
+            event("RestoreCluster", json!({"action": "restore-cluster"})),
+        ),
+        (
+            "restore",
+            event("AddInstances", json!({"action": "add-instances"})),
+        ),
+        (
+            "reset-credentials",
+            event("ResetCredentials", json!({"action": "reset-credentials"})),
+        ),
+        (
+            "reset-credentials",
+            event("LockLoginRoles", json!({"action": "lock-login-roles"})),
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_can_be_repeated_before_the_next() {
+    let scene = Scene::real().await;
+    for step in until_roles_are_locked(&scene) {
+        scene.walk(&[step.clone(), step]).await;
+    }
+    scene
+        .walk(&[
+            ("verify", event("Verify", json!({}))),
+            ("verify", event("Verify", json!({}))),
+        ])
         .await;
-    assert!(scene.accepts(&scene.endpoint(TARGET).await, &master).await);
+    let made: Vec<_> = scene
+        .new_resources()
+        .into_iter()
+        .filter(|arn| arn.contains(TARGET))
+        .collect();
+    assert_eq!(made.len(), 2, "one cluster, one instance: {made:?}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_can_log_in_when_verify_looks_fails_the_run() {
+    let scene = Scene::real().await;
+    scene.walk(&until_roles_are_locked(&scene)).await;
+    let cluster = scene.cluster(TARGET).await;
+    let secret = cluster
+        .master_user_secret()
+        .unwrap()
+        .secret_arn()
+        .unwrap()
+        .to_owned();
+    let (endpoint, master) = (scene.endpoint(TARGET).await, scene.secret(&secret).await);
+    scene
+        .sql(
+            &endpoint,
+            &master,
+            "CREATE ROLE rds_lookalike LOGIN PASSWORD 'known-to-many'",
+        )
+        .await;
+    let refused = scene
+        .invoke(step("verify"), event("Verify", json!({})))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.contains("AR0022") && refused.contains("rds_lookalike"),
+        "{refused}"
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_password_that_is_still_accepted_fails_the_run() {
+    let scene = Scene::real().await;
+    scene.walk(&until_roles_are_locked(&scene)).await;
+    let cluster = scene.cluster(TARGET).await;
+    let new = scene
+        .secret(cluster.master_user_secret().unwrap().secret_arn().unwrap())
+        .await;
+    // As if the reset had changed nothing: the source's secret holds what the target accepts.
+    scene
+        .rewrite_source_secret(pipeline_tests::MASTER, new.password.expose())
+        .await;
+    let refused = scene
+        .invoke(step("verify"), event("Verify", json!({})))
+        .await
+        .unwrap_err();
+    assert!(refused.contains("AR0022"), "{refused}");
+    // A secret of somebody else is refused by any server, and proves nothing.
+    scene
+        .rewrite_source_secret("nobody-at-all", "whatever")
+        .await;
+    let refused = scene
+        .invoke(step("verify"), event("Verify", json!({})))
+        .await
+        .unwrap_err();
+    assert!(refused.contains("AR0024"), "{refused}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_lost_its_lock_stops_before_its_next_effect_and_says_so() {
+    let scene = Scene::metadata().await;
+    let running = scene.start("restore-1", scene.request()).await;
+    scene.sleep(std::time::Duration::from_secs(60)).await;
+    scene.take_over_lock().await;
+    running.finished().await;
+    let run = scene.run("restore-1", running).await;
+    assert_eq!(run.path().last().map(String::as_str), Some("FailedDirty"));
+    let made: Vec<_> = scene
+        .local
+        .rds
+        .audit()
+        .into_iter()
+        .filter(|call| call.action == "CreateDBInstance")
+        .collect();
+    assert_eq!(made.len(), 1, "only the source's own instance");
+    assert_eq!(
+        run.report.outcome, "FailedDirty",
+        "the end is recorded although the lock is another's"
+    );
+    run.assert_told("FailedDirty");
+    let listed = scene
+        .listed(aurora_restore_core::ledger::Status::Running)
+        .await;
+    assert!(listed.is_empty(), "{listed:?}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_fails_without_a_word_is_undone_all_the_same() {
+    let scene = Scene::metadata().await;
+    let running = scene.start("restore-1", scene.request()).await;
+    scene.sleep(std::time::Duration::from_secs(60)).await;
+    let token = scene.task_token(&running);
+    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
+    sfn.send_task_failure()
+        .task_token(token)
+        .send()
+        .await
+        .unwrap();
+    running.finished().await;
+    scene
+        .run("restore-1", running)
+        .await
+        .assert_failed_clean("AR0099");
     scene.local.shutdown().await;
 }
 

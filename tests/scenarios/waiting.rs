@@ -1,8 +1,10 @@
 //! Waits: woken by events, and safe without them.
 
+use std::time::Duration;
+
 use aurora_restore::local::LocalOptions;
-use local_cloud::rds::{Data, Kind, Trouble};
-use pipeline_tests::{SNAPSHOT, SOURCE, Scene, TARGET, seed};
+use local_cloud::rds::{Kind, Trouble};
+use pipeline_tests::{SOURCE, Scene, TARGET, seed, step};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
@@ -72,24 +74,64 @@ async fn a_resource_that_cannot_be_seen_right_after_its_creation_is_waited_for()
 
 #[tokio::test(start_paused = true)]
 async fn an_event_about_somebody_elses_cluster_wakes_nobody() {
-    let mut options = LocalOptions::in_process(seed());
-    options.rds.data = Data::Metadata;
-    let scene = Scene::with(options).await;
-    scene.snapshot("another").await;
-    let answer = scene
-        .invoke(
-            wake_step(),
-            json!({"source": "aws.rds", "resources": [format!("arn:aws:rds:eu-west-1:123456789012:cluster:{SOURCE}")], "detail": {"EventID": "RDS-EVENT-0170"}}),
-        )
-        .await;
-    assert_eq!(answer.unwrap(), json!({"answered": 0}));
-    assert_ne!(SNAPSHOT, TARGET);
+    let scene = Scene::metadata().await;
+    scene
+        .local
+        .rds
+        .script(Kind::RestoredCluster, "*", Trouble::NeverReady);
+    let waiting = scene.start("restore-1", scene.request()).await;
+    scene.sleep(Duration::from_secs(120)).await;
+    let of = |cluster: &str| {
+        let arn = format!(
+            "arn:aws:rds:{}:{}:cluster:{cluster}",
+            scene.local.stack.region, scene.local.stack.account
+        );
+        json!({"source": "aws.rds", "resources": [arn], "detail": {"EventID": "RDS-EVENT-0170"}})
+    };
+    let strange = scene.invoke(step("wake"), of(SOURCE)).await.unwrap();
+    assert_eq!(strange, json!({"answered": 0}));
+    let early = scene.invoke(step("wake"), of(TARGET)).await.unwrap();
+    assert_eq!(
+        early,
+        json!({"answered": 0}),
+        "the event is only a hint: the cluster is not ready"
+    );
+    assert_eq!(
+        waiting.history().states_entered().last().unwrap(),
+        "WaitForCluster"
+    );
+    waiting.stop(None, None);
     scene.local.shutdown().await;
 }
 
-fn wake_step() -> aurora_restore_core::Step {
-    aurora_restore::deployment::STEPS
-        .into_iter()
-        .find(|step| step.name == "wake")
-        .unwrap()
+#[tokio::test(start_paused = true)]
+async fn a_restore_with_a_copy_and_a_reader_and_a_group_of_its_own_takes_at_most_forty_transitions()
+{
+    let scene = Scene::real().await;
+    let group = scene
+        .rds()
+        .create_db_cluster_parameter_group()
+        .db_cluster_parameter_group_name("staging-params");
+    group
+        .db_parameter_group_family("aurora-postgresql15")
+        .description("staging")
+        .send()
+        .await
+        .unwrap();
+    let key = scene.key_in(&scene.local.stack.region).await;
+    let remote = scene.copy_to_region("eu-central-1").await;
+    let over = json!({
+        "source": {"region": "eu-central-1", "snapshot": remote},
+        "target": {"kmsKeyId": key, "readers": 1, "clusterParameterGroup": "staging-params"},
+    });
+    let run = scene.restore(scene.request_with(over)).await;
+    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    let minutes = run.report.seconds.total / 60.0;
+    let transitions = run.execution.history().transitions();
+    println!("{minutes:.1} minutes, {transitions} transitions");
+    assert!(
+        minutes < 60.0 && transitions <= 40,
+        "{minutes:.1} minutes, {transitions} transitions"
+    );
+    scene.local.shutdown().await;
 }

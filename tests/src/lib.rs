@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use asl_interpreter::{Execution, Outcome};
 use aurora_restore::local::{FINAL_GROUP, LocalOptions, LocalPipeline, QUARANTINE_GROUP};
+use aurora_restore_core::ledger::Status;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::settings::DatabaseTls;
@@ -304,6 +305,89 @@ impl Scene {
         self.local.cloud.step_functions().execution(&arn).unwrap()
     }
 
+    /// Runs these steps one after the other, as a person following a runbook would, letting time pass in between.
+    pub async fn walk(&self, steps: &[(&str, Value)]) {
+        for (name, event) in steps {
+            let answer = self.invoke(step(name), event.clone()).await;
+            answer.unwrap_or_else(|error| panic!("{name}: {error}"));
+            self.sleep(Duration::from_secs(1800)).await;
+        }
+    }
+
+    /// The event of a state of this restore, with these fields of its own.
+    pub fn event(&self, restore_id: &str, state: &str, own: Value) -> Value {
+        let mut event = json!({"restoreId": restore_id, "state": state});
+        lay_over(&mut event, own);
+        event
+    }
+
+    /// The event of Plan, for an execution that started then.
+    pub fn plan_event(&self, restore_id: &str, started_at: &str) -> Value {
+        let arn = self.local.stack.execution_arn(restore_id);
+        let own = json!({"executionArn": arn, "startedAt": started_at, "input": self.request()});
+        self.event(restore_id, "Plan", own)
+    }
+
+    /// Restores of a status, as `aurora-restore list` shows them.
+    pub async fn listed(&self, status: Status) -> Vec<String> {
+        let listed = self.local.pipeline.list(status).await.unwrap();
+        listed
+            .into_iter()
+            .map(|restore| restore.restore_id)
+            .collect()
+    }
+
+    /// Puts other credentials into the source's secret.
+    pub async fn rewrite_source_secret(&self, username: &str, password: &str) {
+        let value = json!({"username": username, "password": password}).to_string();
+        let secrets = aws_sdk_secretsmanager::Client::new(&self.local.config);
+        let put = secrets
+            .put_secret_value()
+            .secret_id(&self.master_secret_arn)
+            .secret_string(value);
+        put.send().await.unwrap();
+    }
+
+    /// The token that an execution's last scheduled task waits with.
+    pub fn task_token(&self, execution: &Execution) -> String {
+        let events = execution.history().events();
+        let scheduled = events
+            .iter()
+            .rev()
+            .map(|event| event.to_json())
+            .find(|event| event["type"] == "TaskScheduled")
+            .unwrap();
+        let parameters = scheduled["taskScheduledEventDetails"]["parameters"]
+            .as_str()
+            .unwrap();
+        let parameters: Value = serde_json::from_str(parameters).unwrap();
+        parameters["Payload"]["taskToken"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Gives a restore's lock to somebody else, as if it had been taken over.
+    pub async fn take_over_lock(&self) {
+        let arn = format!(
+            "arn:aws:rds:{}:{}:cluster:{TARGET}",
+            self.local.stack.region, self.local.stack.account
+        );
+        let body = json!({
+            "TableName": self.local.stack.table(),
+            "Key": {"pk": {"S": format!("TARGET#{arn}")}, "sk": {"S": "LOCK"}},
+            "UpdateExpression": "SET #owner = :owner, epoch = epoch + :one",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":owner": {"S": "somebody-else"}, ":one": {"N": "1"}},
+        });
+        let caller = self.caller(&self.local.stack.region);
+        let world = self.local.cloud.world();
+        world
+            .call(&caller, "dynamodb", "DynamoDB_20120810.UpdateItem", &body)
+            .await
+            .unwrap();
+    }
+
     /// What a finished restore left.
     pub async fn run(&self, restore_id: &str, execution: Execution) -> Run<'_> {
         let report = self
@@ -320,15 +404,12 @@ impl Scene {
         }
     }
 
-    /// Everything RDS holds, by ARN, and every secret that is not the source's.
+    /// Everything RDS holds, by ARN, and the names of the secrets that no cluster owns.
     pub fn everything(&self) -> Vec<String> {
-        let mut all: Vec<String> = self
-            .local
-            .rds
-            .resources(None)
-            .into_iter()
-            .map(|view| view.arn)
-            .collect();
+        let views = self.local.rds.resources(None).into_iter();
+        let mut all: Vec<String> = views.map(|view| view.arn).collect();
+        let secrets = self.local.cloud.secrets().names().into_iter();
+        all.extend(secrets.filter(|name| !name.starts_with("rds!")));
         all.sort_unstable();
         all
     }
@@ -549,6 +630,14 @@ impl Run<'_> {
             .map(|step| (step.state.clone(), step.outcome.clone()))
             .collect()
     }
+}
+
+/// The deployed step of this name.
+pub fn step(name: &str) -> Step {
+    aurora_restore::deployment::STEPS
+        .into_iter()
+        .find(|step| step.name == name)
+        .unwrap()
 }
 
 /// Credentials of this name and password.

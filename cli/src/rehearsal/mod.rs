@@ -3,7 +3,7 @@
 //!
 //! With the functions in process, the clock is tokio's, paused: AWS's own minutes pass
 //! in no time, and only the functions' work takes real time. With the functions as
-//! processes, the local cloud's clock runs faster than the wall's.
+//! processes, RDS works faster than in life, and the clock runs faster than the wall's.
 
 pub mod fingerprint;
 pub mod render;
@@ -35,7 +35,7 @@ pub const TARGET_CLUSTER: &str = "orders-staging";
 pub const SNAPSHOT: &str = "orders-prod-rehearsal";
 /// The profile that it runs.
 pub const PROFILE: &str = "rehearsal";
-/// How many times faster than the wall's the clock runs when the functions are processes.
+/// How many times faster than life RDS works when the functions are processes.
 pub const PROCESSES_SPEED: f64 = 120.0;
 
 /// How to rehearse.

@@ -287,7 +287,14 @@ async fn load_sample(endpoint: &Endpoint, master: &Credentials) -> Result<()> {
 /// Loads a file of the user's own: an archive of pg_dump by pg_restore, anything else by psql.
 async fn load_dump(endpoint: &Endpoint, master: &Credentials, file: &Path) -> Result<()> {
     let content = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let archive = content.starts_with(b"PGDMP");
+    if content.starts_with(&[0x1f, 0x8b]) {
+        bail!(
+            "{} is compressed: unpack it with gunzip first",
+            file.display()
+        );
+    }
+    // The custom format begins with its own mark, the tar format with the name of its table of contents.
+    let archive = content.starts_with(b"PGDMP") || content.starts_with(b"toc.dat");
     if !archive {
         let owners = owners(&String::from_utf8_lossy(&content));
         session(endpoint, master, move |client| {
@@ -374,6 +381,8 @@ fn owners(sql: &str) -> String {
         .collect();
     names.sort_unstable();
     names.dedup();
+    // What pg_dumpall makes itself need not be made before.
+    names.retain(|name| !sql.contains(&format!("CREATE ROLE {name};")));
     names
         .iter()
         .map(|name| {

@@ -89,6 +89,7 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
         error: None,
         cause: None,
         leftovers: Vec::new(),
+        kept: Vec::new(),
         target: Some(Address {
             endpoint: endpoint.host,
             port: endpoint.port,

@@ -195,7 +195,7 @@ impl StepError {
                 service.message().unwrap_or("no message"),
                 service.code().unwrap_or("no code")
             ),
-            None => "no answer".to_owned(),
+            None => format!("no answer ({})", chain(&error)),
         };
         Self::new(code, format!("failed to {action}: {said}")).caused_by(error)
     }
@@ -217,6 +217,18 @@ impl Error for StepError {
             .as_ref()
             .map(|source| &**source as &(dyn Error + 'static))
     }
+}
+
+/// An error and what caused it, outermost first.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The wire code of a service's answer, if it answered.

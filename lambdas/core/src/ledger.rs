@@ -164,6 +164,9 @@ pub struct Ending {
     /// What is left behind, each with the command that removes it.
     #[serde(default)]
     pub leftovers: Vec<Leftover>,
+    /// ARNs of what was kept because it is in service, although the restore failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// How to reach the target, when it is in service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Address>,
@@ -343,10 +346,12 @@ impl Restore {
         restore_key(&self.plan.restore_id)
     }
 
-    /// Holds while the target's lock is ours; a released lock that nobody took is still ours.
-    fn lock_is_ours(&self) -> (Item, Condition) {
+    /// Holds while the target's lock is ours and held: after the end, a late step writes nothing.
+    fn lock_is_held(&self) -> (Item, Condition) {
         let key = Item::key(&lock_key(&self.plan.target.arn), "LOCK");
-        let condition = Condition::new("#owner = :owner AND #epoch = :epoch")
+        let condition = Condition::new("#owner = :owner AND #epoch = :epoch AND #state = :held")
+            .name("state")
+            .value("held", "held")
             .name("owner")
             .name("epoch")
             .value("owner", &self.plan.restore_id)
@@ -357,7 +362,7 @@ impl Restore {
     async fn write(&self, item: Item) -> Result<(), StepError> {
         match self
             .table
-            .write(vec![(item, None)], Some(self.lock_is_ours()))
+            .write(vec![(item, None)], Some(self.lock_is_held()))
             .await?
         {
             Written::Yes => Ok(()),
@@ -377,6 +382,7 @@ impl Restore {
         let ours = |lock: &Item| {
             lock.text("owner") == Some(&self.plan.restore_id)
                 && lock.number("epoch") == Some(self.epoch)
+                && lock.text("state") == Some("held")
         };
         if lock.as_ref().is_some_and(ours) {
             Ok(())
@@ -389,7 +395,7 @@ impl Restore {
         let (target, id) = (&self.plan.target.cluster_identifier, &self.plan.restore_id);
         StepError::new(
             &AR0014,
-            format!("another restore took the lock of `{target}` from `{id}`"),
+            format!("the lock of `{target}` is no longer held by restore `{id}`"),
         )
     }
 
@@ -398,6 +404,7 @@ impl Restore {
     /// # Errors
     /// AR0014 when the lock was lost.
     pub async fn intend(&self, resource: Resource) -> Result<Resource, StepError> {
+        self.hold().await?;
         if let Some(recorded) = self.resource(&resource.arn).await?
             && recorded.state != ResourceState::Removed
         {
@@ -537,7 +544,12 @@ impl Restore {
             .with("state", "released")
             .with("releasedAt", rfc3339(at))
             .with_number("epoch", self.epoch);
-        let (_, ours) = self.lock_is_ours();
+        // Also after an end of ours: recording it again changes nothing.
+        let ours = Condition::new("#owner = :owner AND #epoch = :epoch")
+            .name("owner")
+            .name("epoch")
+            .value("owner", &self.plan.restore_id)
+            .number("epoch", self.epoch);
         let writes = vec![
             (lock, Some(ours)),
             (
@@ -589,6 +601,38 @@ pub async fn end_without_plan(
         .put(item, Some(Condition::absent()))
         .await
         .map(|_| ())
+}
+
+/// Records an end that nobody recorded yet, as well as it can be: whoever waited for it could not.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn close(
+    context: &Context,
+    id: &RestoreId,
+    execution_arn: &str,
+    started_at: &str,
+    recorded: &Ending,
+) -> Result<(), StepError> {
+    let table = context.table();
+    let Some(restore) = Restore::find(context, id)
+        .await?
+        .filter(|found| found.belongs_to(started_at))
+    else {
+        return end_without_plan(context, id, execution_arn, recorded).await;
+    };
+    if ending(&table, id).await?.is_some() {
+        return Ok(());
+    }
+    let now = context.clock.now();
+    match restore.end(recorded, now).await {
+        // The lock is another restore's by now; the record is still ours.
+        Err(error) if *error.code() == AR0014 => {
+            let item = meta(&restore.plan, recorded.status, Some(recorded), Some(now))?;
+            table.put(item, None).await.map(|_| ())
+        }
+        ended => ended,
+    }
 }
 
 /// When a state was first tried, by its record.

@@ -203,10 +203,11 @@ impl Plan {
     }
 
     /// Seconds between two looks at the snapshot copy: a twentieth of what a copy of this size may take at about
-    /// half a GiB a second, within the poll interval and five minutes.
+    /// half a GiB a second, but at least a minute and at most five.
     pub fn copy_poll_seconds(&self) -> u32 {
         let by_size = u32::try_from(self.source.allocated_storage_gib / 10).unwrap_or(0);
-        by_size.clamp(self.waits.poll_seconds, self.waits.poll_seconds.max(300))
+        let least = self.waits.poll_seconds.max(60);
+        by_size.clamp(least, least.max(300))
     }
 
     /// The snapshot that RestoreCluster restores: our copy when there is one.

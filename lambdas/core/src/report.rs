@@ -21,6 +21,9 @@ pub struct Report {
     pub outcome: String,
     /// The restore.
     pub restore_id: String,
+    /// When its execution started, once planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_started_at: Option<String>,
     /// Its profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
@@ -40,6 +43,9 @@ pub struct Report {
     pub created: Vec<String>,
     /// Kind and name of every resource that was made and removed again.
     pub removed: Vec<String>,
+    /// ARNs of what was kept because it is in service, although the restore failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// What is left behind.
     pub leftovers: Vec<Leftover>,
     /// How to reach the target, when it is in service.
@@ -82,12 +88,35 @@ pub struct Seconds {
 }
 
 impl Report {
+    /// The report of a restore that left no record of its own.
+    pub fn unrecorded(id: &RestoreId) -> Self {
+        Self {
+            outcome: String::new(),
+            restore_id: id.as_str().to_owned(),
+            execution_started_at: None,
+            profile: None,
+            error: None,
+            cause: None,
+            source_snapshot: None,
+            target_cluster: None,
+            created: Vec::new(),
+            removed: Vec::new(),
+            kept: Vec::new(),
+            leftovers: Vec::new(),
+            target: None,
+            evidence: Vec::new(),
+            steps: Vec::new(),
+            seconds: Seconds::default(),
+        }
+    }
+
     /// Lets the report say that the restore ended like this.
     pub fn end(&mut self, ending: Ending) {
         self.outcome = ending.status.name().to_owned();
         self.error = ending.error;
         self.cause = ending.cause;
         self.leftovers = ending.leftovers;
+        self.kept = ending.kept;
         self.target = ending.target;
     }
 }
@@ -127,6 +156,7 @@ pub async fn build(
     Ok(Some(Report {
         outcome: status.to_owned(),
         restore_id: id.as_str().to_owned(),
+        execution_started_at: plan.as_ref().map(|plan| plan.execution_started_at.clone()),
         profile: plan.as_ref().and_then(|plan| plan.profile.clone()),
         error: ending.as_ref().and_then(|ending| ending.error.clone()),
         cause: ending.as_ref().and_then(|ending| ending.cause.clone()),
@@ -139,6 +169,10 @@ pub async fn build(
             .filter(|resource| resource.state == ResourceState::Removed)
             .map(name)
             .collect(),
+        kept: ending
+            .as_ref()
+            .map(|ending| ending.kept.clone())
+            .unwrap_or_default(),
         leftovers: ending
             .as_ref()
             .map(|ending| ending.leftovers.clone())

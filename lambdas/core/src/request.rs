@@ -361,8 +361,13 @@ fn validated(request: Request) -> Result<Request, String> {
         rule(
             "target.securityGroupIds",
             &format!("{:?}", request.target.security_group_ids),
-            !request.target.security_group_ids.is_empty(),
-            "at least one security group",
+            !request.target.security_group_ids.is_empty()
+                && request
+                    .target
+                    .security_group_ids
+                    .iter()
+                    .all(|id| id.starts_with("sg-")),
+            "at least one security group id, such as sg-0a1b2c3d",
         ),
         rule(
             "target.instanceClass",

@@ -112,6 +112,9 @@ pub struct DeployedSettings {
 pub struct Flow {
     /// Cluster identifiers data may come from.
     pub source: String,
+    /// The account whose snapshots may be used; the pipeline's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_account: Option<String>,
     /// Cluster identifiers data may go to.
     pub target: String,
 }
@@ -160,16 +163,26 @@ impl DeployedSettings {
     ///
     /// # Errors
     /// AR0005 naming both ends.
-    pub fn permit(&self, source: &str, target: &str) -> Result<(), StepError> {
+    pub fn permit(
+        &self,
+        source: &str,
+        source_account: &str,
+        own_account: &str,
+        target: &str,
+    ) -> Result<(), StepError> {
         let permitted = |flow: &Flow| {
-            matches_pattern(&flow.source, source) && matches_pattern(&flow.target, target)
+            matches_pattern(&flow.source, source)
+                && flow.source_account.as_deref().unwrap_or(own_account) == source_account
+                && matches_pattern(&flow.target, target)
         };
         if self.flows.iter().any(permitted) {
             return Ok(());
         }
         Err(StepError::new(
             &AR0005,
-            format!("no deployed flow leads from `{source}` to `{target}`"),
+            format!(
+                "no deployed flow leads from `{source}` of account {source_account} to `{target}`"
+            ),
         ))
     }
 }

@@ -12,7 +12,7 @@ use postgres::error::SqlState;
 use postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::errors::{AR0021, AR0023, AR0032, AR0033, StepError};
+use crate::errors::{AR0021, AR0023, AR0032, AR0033, StepError, chain};
 use crate::secrets::Credentials;
 use crate::settings::DatabaseTls;
 
@@ -55,9 +55,11 @@ impl SqlError {
                 &AR0021,
                 format!("failed to {action}: the server refused the login"),
             ),
-            Self::Unreachable(source) => {
-                StepError::new(&AR0032, format!("failed to {action}: no session")).caused_by(source)
-            }
+            Self::Unreachable(source) => StepError::new(
+                &AR0032,
+                format!("failed to {action}: no session ({})", chain(&*source)),
+            )
+            .caused_by(source),
             // A database error's text can quote data, so only its SQLSTATE is told.
             Self::Statement(source) => {
                 let state = source
@@ -189,9 +191,9 @@ pub mod postgresql {
     /// The database every Aurora PostgreSQL cluster has.
     pub const MAINTENANCE_DATABASE: &str = "postgres";
 
-    /// Login roles that belong to the service, not to a person: `rdsadmin` and what RDS keeps beside it.
+    /// Excludes, by their exact names, the login roles that RDS keeps for itself: a customer's role may be named alike.
     const OTHER_LOGIN_ROLES: &str = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname <> current_user \
-         AND rolname !~ '^(rdsadmin|rdsrepladmin|rdstopmgr|rdswriteforwarduser|rds_.*|pg_.*)$' ORDER BY rolname";
+         AND rolname NOT IN ('rdsadmin', 'rdsrepladmin', 'rdstopmgr', 'rdswriteforwarduser') ORDER BY rolname";
 
     /// Login roles other than the master user and the service's own.
     ///

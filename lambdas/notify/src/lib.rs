@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use aurora_restore_core::ledger::Ending;
+use aurora_restore_core::ledger::{self, Ending};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
@@ -41,8 +41,21 @@ pub const METRICS: [&str; 9] = [
 #[serde(rename_all = "camelCase")]
 struct Event {
     restore_id: String,
-    /// How the restore ended when it failed; on success the record says so.
-    ending: Option<Ending>,
+    /// On failure, what the state machine knows; on success the record says it.
+    #[serde(flatten)]
+    failed: Option<Failed>,
+}
+
+/// A failed restore, as the state machine knows it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    /// The execution.
+    pub execution_arn: String,
+    /// When it started.
+    pub started_at: String,
+    /// How it ended.
+    pub ending: Ending,
 }
 
 /// What the state machine learns.
@@ -56,7 +69,7 @@ pub struct Answer {
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
-        answer(&notify(context, &RestoreId::parse(&event.restore_id)?, event.ending).await?)
+        answer(&notify(context, &RestoreId::parse(&event.restore_id)?, event.failed).await?)
     })
 }
 
@@ -67,13 +80,31 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 pub async fn notify(
     context: &Context,
     id: &RestoreId,
-    ending: Option<Ending>,
+    failed: Option<Failed>,
 ) -> Result<Answer, StepError> {
+    if let Some(failed) = &failed {
+        ledger::close(
+            context,
+            id,
+            &failed.execution_arn,
+            &failed.started_at,
+            &failed.ending,
+        )
+        .await?;
+    }
+    let started_at = failed.as_ref().map(|failed| failed.started_at.as_str());
     let report = report::build(&context.table(), id, context.clock.now()).await?;
-    let mut report = report
-        .ok_or_else(|| StepError::defect(format!("restore `{}` left no record", id.as_str())))?;
-    if let Some(ending) = ending {
-        report.end(ending); // what the state machine knows counts, also where it could not be recorded
+    // A record of an earlier execution of the same name is not this one's story.
+    let own = report.filter(|report| {
+        started_at.is_none()
+            || report
+                .execution_started_at
+                .as_deref()
+                .is_none_or(|found| Some(found) == started_at)
+    });
+    let mut report = own.unwrap_or_else(|| Report::unrecorded(id));
+    if let Some(failed) = failed {
+        report.end(failed.ending); // what the state machine knows counts, also where it could not be recorded
     }
     let attribute = |value: &str| {
         MessageAttributeValue::builder()
@@ -165,6 +196,9 @@ fn message(report: &Report) -> String {
     );
     line("created", &list(&report.created));
     line("removed", &list(&report.removed));
+    for arn in &report.kept {
+        line("kept, in service", arn);
+    }
     for leftover in &report.leftovers {
         line(
             "left behind",

@@ -125,10 +125,6 @@ pub async fn make(
             request::resolve(input, Some((name, text)))?
         }
     };
-    settings.permit(
-        &request.source.cluster_identifier,
-        &request.target.cluster_identifier,
-    )?;
     let origin = resolve::Origin {
         execution,
         profile,

@@ -1,6 +1,10 @@
 //! What would fail later is refused now, before anything is made.
 
-use aurora_restore_core::errors::{AR0009, AR0010, AR0011, AR0016, AR0024, wire_code};
+use aurora_restore_core::errors::{
+    AR0001, AR0006, AR0009, AR0010, AR0011, AR0016, AR0024, wire_code,
+};
+use aurora_restore_core::plan::{CopyReason, SnapshotCopy};
+use aurora_restore_core::request::MasterPassword;
 use aurora_restore_core::{Context, Plan, StepError, ownership, rds};
 use aws_sdk_kms::types::KeyState;
 
@@ -9,6 +13,8 @@ pub(crate) async fn check(context: &Context, plan: &Plan) -> Result<(), StepErro
     let client = context.aws.rds(&plan.target.region);
     target_is_free(&client, plan).await?;
     source_secret_exists(context, plan).await?;
+    own_secret_is_free(context, plan).await?;
+    serverless_has_scaling(plan)?;
     groups_exist(&client, plan).await?;
     class_is_offered(&client, plan).await?;
     quotas_suffice(&client, plan).await?;
@@ -18,6 +24,15 @@ pub(crate) async fn check(context: &Context, plan: &Plan) -> Result<(), StepErro
 async fn target_is_free(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
     let name = &plan.target.cluster_identifier;
     match rds::find_cluster(client, name).await? {
+        Some(found)
+            if found.db_cluster_resource_id().is_some()
+                && found.db_cluster_resource_id() == plan.source.cluster_resource_id.as_deref() =>
+        {
+            Err(StepError::new(
+                &AR0006,
+                format!("`{name}` is the cluster that the snapshot was taken of"),
+            ))
+        }
         Some(found) if !ownership::is_tagged(found.tag_list(), &plan.restore_id) => {
             Err(StepError::new(
                 &AR0009,
@@ -61,6 +76,43 @@ async fn source_secret_exists(context: &Context, plan: &Plan) -> Result<(), Step
             error,
         )),
     }
+}
+
+/// A secret of that name is somebody's, such as an earlier restore's.
+async fn own_secret_is_free(context: &Context, plan: &Plan) -> Result<(), StepError> {
+    if plan.master_password != MasterPassword::Secret {
+        return Ok(());
+    }
+    let name = &plan.secret_name;
+    match context
+        .aws
+        .secrets_manager()
+        .describe_secret()
+        .secret_id(name)
+        .send()
+        .await
+    {
+        Ok(_) => Err(StepError::new(
+            &AR0009,
+            format!("secret `{name}` is there already"),
+        )),
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Ok(()),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe secret `{name}`"),
+            error,
+        )),
+    }
+}
+
+fn serverless_has_scaling(plan: &Plan) -> Result<(), StepError> {
+    let target = &plan.target;
+    if target.instance_class == "db.serverless" && target.serverless_scaling.is_none() {
+        return Err(StepError::new(
+            &AR0001,
+            "at `target.serverlessScaling`: absent, and the source has none to take; expected minCapacity and maxCapacity for db.serverless",
+        ));
+    }
+    Ok(())
 }
 
 async fn groups_exist(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
@@ -166,7 +218,13 @@ async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
 /// The key must be enabled where the target is; a copy of an encrypted snapshot that crosses account or region must name one.
 async fn key_is_usable(context: &Context, plan: &Plan) -> Result<(), StepError> {
     let Some(key) = &plan.target.kms_key_id else {
-        let encrypted_copy = plan.copy.is_some() && plan.source.encrypted;
+        // A copy that stays within account, region and key keeps the snapshot's key.
+        let crosses = |copy: &SnapshotCopy| {
+            copy.reasons
+                .iter()
+                .any(|reason| *reason != CopyReason::Expiring)
+        };
+        let encrypted_copy = plan.source.encrypted && plan.copy.as_ref().is_some_and(crosses);
         return if encrypted_copy {
             Err(StepError::new(
                 &AR0010,

@@ -39,6 +39,13 @@ pub(crate) async fn plan(
 
     let snapshot = find_snapshot(context, request, &source_region).await?;
     let source = describe_source(&snapshot, request, &source_region)?;
+    let source_name = &source.cluster_identifier;
+    origin.settings.permit(
+        source_name,
+        &source.account,
+        &account,
+        &request.target.cluster_identifier,
+    )?;
     let live = live_source(context, &source, &account).await?;
     refuse_source_as_target(request, &source, &account, &region)?;
 

@@ -127,6 +127,14 @@ async fn old_passwords(
         .await?;
         let name = format!("source's master password ({}) is refused", stage.label());
         match old {
+            // The password of somebody else would be refused too, and prove nothing.
+            Some(old) if old.username != plan.source.master_username => {
+                let detail = format!(
+                    "the secret is not of the master user `{}`",
+                    plan.source.master_username
+                );
+                found.push(checked(name, false, detail, &AR0024));
+            }
             Some(old) => {
                 let accepted =
                     sql::accepts(endpoint, &old, postgresql::MAINTENANCE_DATABASE).await?;

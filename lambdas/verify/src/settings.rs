@@ -89,6 +89,14 @@ pub(crate) async fn compare(
     if plan.source.encrypted || target.kms_key_id.is_some() {
         found.push(same("encrypted", &encrypted.to_string(), "true"));
     }
+    if let Some(key) = plan
+        .target
+        .kms_key_id
+        .as_deref()
+        .filter(|key| rds::is_arn(key))
+    {
+        found.push(same("key", cluster.kms_key_id().unwrap_or_default(), key));
+    }
     found.extend(instances(context, plan).await?);
     Ok(found)
 }

@@ -9,7 +9,7 @@
 pub mod observe;
 pub mod undo;
 
-use aurora_restore_core::errors::{AR0020, StepError, wire_code};
+use aurora_restore_core::errors::{AR0020, Kind, StepError, wire_code};
 use aurora_restore_core::ledger::{self, Waiting};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::runtime::error_payload;
@@ -110,7 +110,12 @@ async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepEr
         StepError::defect(format!("restore `{}` has no recorded plan", id.as_str()))
     })?;
     leave_tokens(context, &restore, event).await?;
-    let progress = match observe::look(context, &restore, event.wait_for).await? {
+    let look = match observe::look(context, &restore, event.wait_for).await {
+        // A look that fails in passing counts as one that found nothing, so that the deadline holds.
+        Err(error) if error.kind() == Kind::Transient => Progress::Pending(error.to_string()),
+        look => look?,
+    };
+    let progress = match look {
         Progress::Pending(seen) => past_deadline(context, &restore, event, &seen)
             .map_or(Progress::Pending(seen), Progress::Failed),
         decided => decided,

@@ -19,19 +19,21 @@ use time::OffsetDateTime;
 
 use crate::Progress;
 
-/// What was asked for and not seen may still appear this long after Undo began: a create call whose answer was
-/// lost, or a resource that RDS does not show yet.
+/// What cannot be seen may still appear this long after Undo began: a create call whose answer was lost, or a
+/// resource that RDS does not show yet.
 const APPEARS_WITHIN: time::Duration = time::Duration::minutes(3);
+
+/// Undo gives up after two hours at most: its loop writes many events, and a history holds 25,000.
+const LONGEST_MINUTES: u32 = 120;
 
 /// What a Catch leaves behind: the error's name and its cause.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Failure {
-    /// The error's name.
-    pub error: String,
-    /// For a function's error, Lambda's JSON with `errorMessage`.
-    #[serde(default)]
-    pub cause: String,
+    /// The error's name; a task can fail without one.
+    pub error: Option<String>,
+    /// For a function's error, Lambda's JSON with `errorMessage`; a task can fail without one.
+    pub cause: Option<String>,
 }
 
 impl Failure {
@@ -39,7 +41,9 @@ impl Failure {
     ///
     /// What did not come from a step (a timeout, a crash, a mistake in the definition) has no code of its own.
     pub fn describe(&self) -> (&'static Code, String) {
-        let message = serde_json::from_str::<Value>(&self.cause)
+        let error = self.error.as_deref().unwrap_or("an error without a name");
+        let cause = self.cause.as_deref().unwrap_or_default();
+        let message = serde_json::from_str::<Value>(cause)
             .ok()
             .and_then(|cause| {
                 cause
@@ -47,18 +51,16 @@ impl Failure {
                     .and_then(Value::as_str)
                     .map(str::to_owned)
             })
-            .unwrap_or_else(|| self.cause.clone());
-        match message.split_whitespace().next().and_then(Code::find) {
-            Some(code) => (code, message),
-            None if self.error.contains("Timeout") || self.error.contains("Timedout") => (
-                &AR0020,
-                format!("{} {}: {} {message}", AR0020.id, AR0020.title, self.error),
-            ),
-            None => (
-                &AR0099,
-                format!("{} {}: {} {message}", AR0099.id, AR0099.title, self.error),
-            ),
+            .unwrap_or_else(|| cause.to_owned());
+        if let Some(code) = message.split_whitespace().next().and_then(Code::find) {
+            return (code, message);
         }
+        let timeout = error.contains("Timeout") || error.contains("Timedout");
+        let code = if timeout { &AR0020 } else { &AR0099 };
+        (
+            code,
+            format!("{} {}: {error} {message}", code.id, code.title),
+        )
     }
 }
 
@@ -90,7 +92,7 @@ pub async fn look(
     look: &Look<'_>,
 ) -> Result<Progress, StepError> {
     let Some(restore) = restore else {
-        let ending = ending(look.failure, Vec::new(), false);
+        let ending = ending(look.failure, Vec::new(), Vec::new());
         ledger::end_without_plan(context, look.id, look.execution_arn, &ending).await?;
         return Ok(done(&ending));
     };
@@ -100,8 +102,8 @@ pub async fn look(
         .await?
         .unwrap_or(look.entered_at);
     let now = context.clock.now();
-    let deadline =
-        began + time::Duration::minutes(restore.plan().waits.change_deadline_minutes.into());
+    let minutes = restore.plan().waits.change_deadline_minutes;
+    let deadline = began + time::Duration::minutes(minutes.min(LONGEST_MINUTES).into());
     if !seen.leaving.is_empty() && now < deadline {
         let stays = seen.leaving.iter().find(|found| found.status != "deleting");
         return Ok(match stays {
@@ -117,16 +119,17 @@ pub async fn look(
                     error: None,
                     cause: None,
                     leftovers: Vec::new(),
+                    kept: Vec::new(),
                     target: None,
                 })
             }
             _ => Progress::Pending(format!("{} resources still there", seen.leaving.len())),
         });
     }
-    if seen.leaving.is_empty() && seen.never_seen > 0 && now < began + APPEARS_WITHIN {
+    if seen.leaving.is_empty() && !seen.gone.is_empty() && now < began + APPEARS_WITHIN {
         return Ok(Progress::Pending(format!(
             "{} resources may still appear",
-            seen.never_seen
+            seen.gone.len()
         )));
     }
     seen.record_removed(restore).await?;
@@ -136,7 +139,7 @@ pub async fn look(
         .iter()
         .map(|found| leftover(found, region))
         .collect();
-    let ending = ending(look.failure, leftovers, in_service);
+    let ending = ending(look.failure, leftovers, seen.kept);
     restore.end(&ending, now).await?;
     Ok(done(&ending))
 }
@@ -151,8 +154,8 @@ struct Seen {
     leaving: Vec<Found>,
     /// What the ledger names and is not there.
     gone: Vec<Resource>,
-    /// How many of those were never seen to exist.
-    never_seen: usize,
+    /// What is in service and stays.
+    kept: Vec<String>,
 }
 
 impl Seen {
@@ -183,23 +186,22 @@ impl Seen {
                     identifier: resource.identifier.clone(),
                     status: "present".to_owned(),
                 });
-            } else if !leaving
-                .iter()
-                .any(|found| found.arn.eq_ignore_ascii_case(&resource.arn))
+            } else if resource.state != ResourceState::Removed
+                && !leaving
+                    .iter()
+                    .any(|found| found.arn.eq_ignore_ascii_case(&resource.arn))
             {
                 gone.push(resource.clone());
             }
         }
         // A target in service is kept, and with it what belongs to it.
-        leaving.retain(|found| !in_service || found.kind == ResourceKind::SnapshotCopy);
-        let never_seen = gone
-            .iter()
-            .filter(|resource| resource.state == ResourceState::Intended)
-            .count();
+        let (leaving, kept): (Vec<Found>, Vec<Found>) = leaving
+            .into_iter()
+            .partition(|found| !in_service || found.kind == ResourceKind::SnapshotCopy);
         Ok(Self {
             leaving,
             gone,
-            never_seen,
+            kept: kept.into_iter().map(|found| found.arn).collect(),
         })
     }
 
@@ -261,7 +263,7 @@ fn leftover(found: &Found, region: &str) -> Leftover {
     }
 }
 
-fn ending(failure: Option<&Failure>, leftovers: Vec<Leftover>, in_service: bool) -> Ending {
+fn ending(failure: Option<&Failure>, leftovers: Vec<Leftover>, kept: Vec<String>) -> Ending {
     let (code, mut cause) = match failure {
         Some(failure) => failure.describe(),
         None => (
@@ -272,12 +274,15 @@ fn ending(failure: Option<&Failure>, leftovers: Vec<Leftover>, in_service: bool)
             ),
         ),
     };
-    let clean = leftovers.is_empty() && !in_service;
+    let clean = leftovers.is_empty() && kept.is_empty();
     if clean {
         cause.push_str(" Nothing was left behind.");
     }
-    if in_service {
-        cause.push_str(" The target is in service already and was kept.");
+    if !kept.is_empty() {
+        cause.push_str(&format!(
+            " In service already, and kept: {}.",
+            kept.join(", ")
+        ));
     }
     if !leftovers.is_empty() {
         let commands: Vec<&str> = leftovers
@@ -301,6 +306,7 @@ fn ending(failure: Option<&Failure>, leftovers: Vec<Leftover>, in_service: bool)
         error: Some(code.id.to_owned()),
         cause: Some(cause),
         leftovers,
+        kept,
         target: None,
     }
 }
@@ -312,10 +318,11 @@ mod tests {
     #[test]
     fn a_steps_failure_keeps_its_code_and_message() {
         let failure = Failure {
-            error: "Rejected".into(),
-            cause:
+            error: Some("Rejected".into()),
+            cause: Some(
                 r#"{"errorType":"Rejected","errorMessage":"AR0007 snapshot not found: x. Do y."}"#
                     .into(),
+            ),
         };
         let (code, message) = failure.describe();
         assert_eq!(
@@ -325,11 +332,17 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_without_a_name_or_a_cause_is_still_a_failure() {
+        let failure: Failure = serde_json::from_str(r#"{"Error": null, "Cause": null}"#).unwrap();
+        assert_eq!(failure.describe().0.id, "AR0099");
+    }
+
+    #[test]
     fn a_failure_that_no_step_reported_is_a_timeout_or_a_defect() {
         let of = |error: &str| {
             Failure {
-                error: error.into(),
-                cause: String::new(),
+                error: Some(error.into()),
+                cause: None,
             }
             .describe()
             .0
@@ -345,10 +358,13 @@ mod tests {
             arn: "a".into(),
             remove_with: "aws ...".into(),
         };
-        assert_eq!(ending(None, vec![], false).status, Status::FailedClean);
-        let dirty = ending(None, vec![leftover], false);
+        assert_eq!(ending(None, vec![], vec![]).status, Status::FailedClean);
+        let dirty = ending(None, vec![leftover], vec![]);
         assert_eq!(dirty.status, Status::FailedDirty);
         assert!(dirty.cause.unwrap().contains("aws ..."));
-        assert_eq!(ending(None, vec![], true).status, Status::FailedDirty);
+        assert_eq!(
+            ending(None, vec![], vec!["arn".into()]).status,
+            Status::FailedDirty
+        );
     }
 }

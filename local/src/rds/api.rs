@@ -20,6 +20,7 @@ use super::{
     Inner, Rds, catalog, cluster, copy, deletion, errors, events, instance, modification,
     parameter_groups, quotas, restore, roles, sharing, snapshot, stopping, subnet_groups, tags,
 };
+use crate::recorded::RecordedText;
 use crate::request::{ApiError, Caller, Request, Response};
 use crate::world::Service;
 
@@ -480,6 +481,20 @@ const SUBJECTS: [&str; 8] = [
 
 #[async_trait]
 impl Service for Rds {
+    fn recorded_texts(&self) -> Vec<RecordedText> {
+        let views = self
+            .resources(None)
+            .into_iter()
+            .chain(self.past_resources(None));
+        let described =
+            views.map(|view| RecordedText::new(format!("rds {}", view.arn), format!("{view:?}")));
+        let asked = self
+            .audit()
+            .into_iter()
+            .map(|call| RecordedText::new(format!("rds {}", call.action), format!("{call:?}")));
+        described.chain(asked).collect()
+    }
+
     async fn handle(&self, request: Request) -> Response {
         let rds = &self.inner;
         let form = if request.body.is_empty() {
