@@ -128,7 +128,13 @@ async fn a_restore_with_a_copy_and_a_reader_and_a_group_of_its_own_takes_at_most
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     let minutes = run.report.seconds.total / 60.0;
     let transitions = run.execution.history().transitions();
-    println!("{minutes:.1} minutes, {transitions} transitions");
+    let attempts: Vec<_> = run
+        .report
+        .steps
+        .iter()
+        .map(|step| (&step.state, step.attempts))
+        .collect();
+    println!("{minutes:.1} minutes, {transitions} transitions: {attempts:?}");
     assert!(
         minutes < 60.0 && transitions <= 40,
         "{minutes:.1} minutes, {transitions} transitions"

@@ -9,7 +9,7 @@ use aurora_restore_core::errors::{AR0025, AR0028, Kind, StepError};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, rds};
-use aws_sdk_rds::types::DbCluster;
+use aws_sdk_rds::types::{DbCluster, DbClusterMember};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -68,6 +68,9 @@ pub async fn switch(context: &Context, restore: &Restore) -> Result<Answer, Step
     })
 }
 
+/// The status of a member whose parameters are the group's.
+const IN_SYNC: &str = "in-sync";
+
 /// Attaches the group and reboots what waits for it; an error until all members are in sync.
 async fn attach_parameter_group(
     context: &Context,
@@ -96,17 +99,26 @@ async fn attach_parameter_group(
             })?;
         return Err(applying("asked for"));
     }
-    for member in cluster.db_cluster_members() {
-        let name = member.db_instance_identifier().unwrap_or_default();
-        match member
-            .db_cluster_parameter_group_status()
-            .unwrap_or("in-sync")
-        {
-            "in-sync" => continue,
-            "pending-reboot" => reboot(&client, name).await?,
-            _ => {}
-        }
-        return Err(applying(name));
+    let members = cluster.db_cluster_members();
+    let of_status = |status: &str| {
+        let is = |member: &&DbClusterMember| {
+            member
+                .db_cluster_parameter_group_status()
+                .unwrap_or(IN_SYNC)
+                == status
+        };
+        members
+            .iter()
+            .filter(is)
+            .filter_map(DbClusterMember::db_instance_identifier)
+            .collect::<Vec<_>>()
+    };
+    let pending = of_status("pending-reboot");
+    for name in &pending {
+        reboot(&client, name).await?;
+    }
+    if !pending.is_empty() || of_status(IN_SYNC).len() < members.len() {
+        return Err(applying("not in sync"));
     }
     for name in restore.plan().instance_identifiers() {
         let found = rds::find_instance(&client, &name).await?;
