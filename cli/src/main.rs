@@ -183,6 +183,10 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
+    if let Some(file) = &arguments.dump {
+        // Found out before anything is started.
+        std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+    }
     let options = Options {
         processes: arguments.lambdas == Lambdas::Processes,
         dump: arguments.dump,

@@ -43,11 +43,13 @@ const INITDB: [&str; 7] = [
 ];
 
 /// Local data is thrown away, so nothing waits for the disk; a rehearsal runs several servers, so each is small.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 17] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
     "shared_buffers=16MB",
+    // Inside the data directory, so that nothing stays behind when a server is killed.
+    "dynamic_shared_memory_type=mmap",
     "max_connections=100",
     "jit=off",
     "wal_level=replica",
