@@ -37,7 +37,7 @@ pub fn render(rehearsed: &Rehearsed) -> String {
     line(
         "duration",
         &format!(
-            "{} of AWS time: {} waiting, {:.1} s working; {} state transitions",
+            "{}: {} waiting, {:.1} s working; {} state transitions",
             clock(seconds.total as i64),
             clock(seconds.waiting as i64),
             seconds.working,

@@ -83,7 +83,7 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
     }
     let cluster = restore.describe_target(context).await?;
     let endpoint = restore.endpoint(&cluster)?;
-    let secret_arn = restore.master_secret_id(&cluster)?;
+    let secret_arn = arn_of_secret(context, &restore.master_secret_id(&cluster)?).await?;
     let ending = Ending {
         status: Status::Restored,
         error: None,
@@ -98,6 +98,18 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
     };
     restore.end(&ending, context.clock.now()).await?;
     Ok(ending)
+}
+
+/// The ARN of a secret that is named by its ARN or its name.
+async fn arn_of_secret(context: &Context, secret_id: &str) -> Result<String, StepError> {
+    if rds::is_arn(secret_id) {
+        return Ok(secret_id.to_owned());
+    }
+    let secrets = context.aws.secrets_manager();
+    let described = secrets.describe_secret().secret_id(secret_id).send().await;
+    let described = described
+        .map_err(|error| StepError::from_sdk(format!("describe secret `{secret_id}`"), error))?;
+    Ok(described.arn.unwrap_or_else(|| secret_id.to_owned()))
 }
 
 /// Asks for the deletion of everything in the ledger that is proved to be ours and not in service.

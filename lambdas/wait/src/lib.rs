@@ -99,6 +99,7 @@ async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepEr
         let look = undo::Look {
             id: &id,
             execution_arn: &event.execution_arn,
+            started_at: &event.started_at,
             entered_at: event.entered_at,
             attempt: event.attempt,
             failure: event.failure.as_ref(),

@@ -16,6 +16,7 @@ use aurora_restore_core::{Context, Plan, Restore, StepError, ownership};
 use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::Progress;
 
@@ -71,6 +72,8 @@ pub struct Look<'a> {
     pub id: &'a RestoreId,
     /// Its execution.
     pub execution_arn: &'a str,
+    /// When the execution started, as Step Functions tells it.
+    pub started_at: &'a str,
     /// When the waiting began.
     pub entered_at: OffsetDateTime,
     /// How often this wait has looked before.
@@ -98,8 +101,11 @@ pub async fn look(
     };
     let in_service = restore.is_in_service().await?;
     let seen = Seen::now(context, restore, in_service).await?;
-    let began = ledger::step_began(context, look.id, "Undo")
-        .await?
+    // A record of an earlier execution of the same name says nothing of this undo.
+    let started = OffsetDateTime::parse(look.started_at, &Rfc3339).unwrap_or(look.entered_at);
+    let recorded = ledger::step_began(context, look.id, "Undo").await?;
+    let began = recorded
+        .filter(|began| *began >= started)
         .unwrap_or(look.entered_at);
     let now = context.clock.now();
     let minutes = restore.plan().waits.change_deadline_minutes;
