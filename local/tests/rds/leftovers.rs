@@ -19,6 +19,7 @@ async fn a_snapshot_of_a_busy_cluster_is_consistent() {
     cloud.sql("orders", MASTER, PASSWORD, setup).await.unwrap();
     let address = cloud.cluster("orders").await.text("Endpoint").unwrap();
     let done = Arc::new(AtomicBool::new(false));
+    let (busy, is_busy) = std::sync::mpsc::channel();
     let writer = std::thread::spawn({
         let done = Arc::clone(&done);
         move || {
@@ -36,10 +37,12 @@ async fn a_snapshot_of_a_busy_cluster_is_consistent() {
                     .batch_execute("BEGIN; INSERT INTO item (body) VALUES (repeat('x', 500)); UPDATE total SET items = items + 1; COMMIT")
                     .unwrap();
                 written += 1;
+                let _ = busy.send(());
             }
             written
         }
     });
+    is_busy.recv().expect("the writer commits at least once");
     cloud.take_snapshot("busy", "orders").await;
     done.store(true, Ordering::Relaxed);
     let written: u32 = writer.join().unwrap();
