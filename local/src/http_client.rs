@@ -80,7 +80,7 @@ async fn exchange(world: &World, request: HttpRequest) -> Result<HttpResponse, C
         .receive(parts.method, parts.uri, parts.headers, body)
         .await;
     let response = answer.map_err(|severed| match severed {
-        Severed::Reset => ConnectorError::io(severed.into()),
+        Severed::Refused | Severed::Reset => ConnectorError::io(severed.into()),
         Severed::TimedOut => ConnectorError::timeout(severed.into()),
     })?;
     HttpResponse::try_from(response.map(SdkBody::from)).map_err(|error| broken(error.into()))

@@ -13,6 +13,9 @@ use crate::request::{Request, Response};
 /// Why a client hears nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Severed {
+    /// Nobody listens.
+    #[error("the connection was refused")]
+    Refused,
     /// The connection was reset.
     #[error("the connection was reset")]
     Reset,

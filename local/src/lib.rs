@@ -20,6 +20,7 @@ pub mod database;
 pub mod dynamodb;
 pub mod eventbridge;
 pub mod events;
+pub mod faults;
 mod fields;
 pub mod http_client;
 pub mod kms;

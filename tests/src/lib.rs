@@ -19,6 +19,7 @@ use aurora_restore_core::settings::DatabaseTls;
 use aurora_restore_core::sql::{self, Endpoint};
 use aurora_restore_core::{Secret, Step};
 use aws_sdk_rds::types::DbCluster;
+use local_cloud::database::Image;
 use local_cloud::rds::{Data, Place, ResourceView};
 use serde_json::{Value, json};
 
@@ -63,7 +64,46 @@ pub struct Scene {
     before: Vec<String>,
 }
 
+/// A source's data and passwords, made once and put into many scenes.
+#[derive(Clone)]
+pub struct Original {
+    old_password: String,
+    app_password: String,
+    image: Image,
+}
+
+impl Original {
+    /// Makes the data, on a real server.
+    pub async fn make(seed: u64) -> Self {
+        let scene = Scene::with(LocalOptions::in_process(seed)).await;
+        let image = scene.local.rds.image(&scene.place(), SNAPSHOT).unwrap();
+        let original = Self {
+            old_password: scene.old_password,
+            app_password: scene.app_password,
+            image,
+        };
+        scene.local.shutdown().await;
+        original
+    }
+}
+
 impl Scene {
+    /// A source whose snapshot holds this data. Nothing serves the source itself.
+    pub async fn of(original: &Original, options: LocalOptions) -> Self {
+        let mut scene = Self::empty(options, &original.old_password, &original.app_password).await;
+        scene.create_source_cluster().await;
+        scene.snapshot(SNAPSHOT).await;
+        let (rds, image) = (&scene.local.rds, original.image.clone());
+        rds.set_image(&scene.place(), SNAPSHOT, image);
+        scene.before = scene.everything();
+        scene
+    }
+
+    /// What exists now is from here on what existed before the first restore.
+    pub fn begin(&mut self) {
+        self.before = self.everything();
+    }
+
     /// A source with a small database on a real server, and a snapshot of it.
     pub async fn real() -> Self {
         Self::with(LocalOptions::in_process(seed())).await
@@ -79,8 +119,20 @@ impl Scene {
     /// A source in a cloud set up like this.
     pub async fn with(options: LocalOptions) -> Self {
         let real = options.rds.data == Data::Real;
+        let mut scene = Self::empty(options, &canary("master"), &canary("app")).await;
+        scene.create_source_cluster().await;
+        scene.create_source_instance().await;
+        if real {
+            scene.load().await;
+        }
+        scene.snapshot(SNAPSHOT).await;
+        scene.before = scene.everything();
+        scene
+    }
+
+    /// A cloud with the pipeline and a secret for a source.
+    async fn empty(options: LocalOptions, old_password: &str, app_password: &str) -> Self {
         let local = LocalPipeline::start(options).await.unwrap();
-        let (old_password, app_password) = (canary("master"), canary("app"));
         let value = json!({"username": MASTER, "password": old_password}).to_string();
         let secrets = aws_sdk_secretsmanager::Client::new(&local.config);
         let secret = secrets
@@ -90,20 +142,13 @@ impl Scene {
             .send()
             .await
             .unwrap();
-        let mut scene = Self {
+        Self {
             local,
-            old_password,
-            app_password,
+            old_password: old_password.to_owned(),
+            app_password: app_password.to_owned(),
             master_secret_arn: secret.arn.unwrap(),
             before: Vec::new(),
-        };
-        scene.create_source().await;
-        if real {
-            scene.load().await;
         }
-        scene.snapshot(SNAPSHOT).await;
-        scene.before = scene.everything();
-        scene
     }
 
     /// An RDS client of the account's root.
@@ -119,7 +164,7 @@ impl Scene {
         }
     }
 
-    async fn create_source(&self) {
+    async fn create_source_cluster(&self) {
         let rds = self.rds();
         rds.create_db_cluster()
             .db_cluster_identifier(SOURCE)
@@ -133,6 +178,16 @@ impl Scene {
             .send()
             .await
             .unwrap();
+        let ready = async || {
+            let found = aurora_restore_core::rds::find_cluster(&rds, SOURCE).await?;
+            let status = found.as_ref().and_then(|found| found.status());
+            Ok((status == Some("available")).then_some(()))
+        };
+        self.local.until("the source", ready).await.unwrap();
+    }
+
+    async fn create_source_instance(&self) {
+        let rds = self.rds();
         rds.create_db_instance()
             .db_instance_identifier(format!("{SOURCE}-1"))
             .db_cluster_identifier(SOURCE)

@@ -6,10 +6,56 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::Value;
 use time::OffsetDateTime;
+use tokio::sync::{Notify, watch};
 
 use super::function::{FunctionError, Handler, Invocation};
 use super::logs::LogSink;
 use super::{Function, Job};
+
+tokio::task_local! {
+    static RUNNING: Arc<Running>;
+}
+
+/// An invocation under way in this process, as what it calls can find out: for faults that concern the whole of it.
+#[derive(Debug)]
+pub struct Running {
+    /// The function's name.
+    pub function: String,
+    /// The request id, as in the logs.
+    pub request_id: String,
+    /// The event it was invoked with.
+    pub payload: Value,
+    killed: Notify,
+    ended: watch::Sender<bool>,
+}
+
+impl Running {
+    /// The invocation that this task is part of.
+    #[must_use]
+    pub fn current() -> Option<Arc<Self>> {
+        RUNNING.try_with(Arc::clone).ok()
+    }
+
+    /// Kills it where it stands, as Lambda kills a process: what it asked for stays asked for.
+    pub fn kill(&self) {
+        self.killed.notify_one();
+    }
+
+    /// Waits until it has ended, however.
+    pub async fn ended(&self) {
+        // The sender lives in here, so the channel cannot close.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+}
+
+/// Says at the end of its life that an invocation has ended.
+struct Ended(Arc<Running>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(true);
+    }
+}
 
 pub(super) async fn run(
     function: &Arc<Function>,
@@ -30,8 +76,25 @@ pub(super) async fn run(
         environment: function.settings.environment.clone(),
         log: LogSink::new(Arc::clone(&function.log), &job.request_id),
     };
-    let running = AssertUnwindSafe(async { handler(invocation).await }).catch_unwind();
-    match tokio::time::timeout(timeout, running).await {
+    let running = Arc::new(Running {
+        function: function.settings.name.clone(),
+        request_id: job.request_id.clone(),
+        payload: invocation.payload.clone(),
+        killed: Notify::new(),
+        ended: watch::Sender::new(false),
+    });
+    let _ended = Ended(Arc::clone(&running));
+    let work = AssertUnwindSafe(async { handler(invocation).await }).catch_unwind();
+    let work = RUNNING.scope(Arc::clone(&running), work);
+    let outcome = tokio::select! {
+        biased;
+        () = running.killed.notified() => {
+            function.log.line(Some(&job.request_id), "killed");
+            return Err(exited(&job.request_id, "signal: killed"));
+        }
+        outcome = tokio::time::timeout(timeout, work) => outcome,
+    };
+    match outcome {
         Ok(Ok(result)) => result.map_err(|error| error.to_payload()),
         Ok(Err(panic)) => {
             let said = said_by(&*panic);

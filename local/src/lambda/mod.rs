@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub(crate) use api::LambdaApi;
 pub use function::{FunctionError, FunctionKind, FunctionSettings, Handler, Invocation};
+pub use in_process::Running;
 pub use logs::{LogLine, LogSink};
 
 use crate::cloudwatch::CloudWatch;

@@ -58,7 +58,7 @@ use crate::database::os_account::OsAccount;
 use crate::database::postgres::PostgresEngine;
 use crate::database::storage::{DataRoot, quickest_base};
 use crate::database::volume::Store;
-use crate::database::{DatabaseError, Volume};
+use crate::database::{DatabaseError, Image, Volume};
 use crate::world::World;
 
 pub use audit::{AuditRecord, ResourceView, Since};
@@ -228,6 +228,22 @@ impl Rds {
     /// The directory of the socket on which `rdsadmin` connects, while a server runs on this cluster.
     pub fn superuser_socket(&self, place: &Place, cluster: &str) -> Option<PathBuf> {
         self.inner.volume(place, cluster)?.socket()
+    }
+
+    /// What a snapshot holds, to be put behind one of another world in this process: making data takes longer than
+    /// copying it.
+    pub fn image(&self, place: &Place, snapshot: &str) -> Option<Image> {
+        self.inner
+            .read(|book| book.snapshot(place, snapshot).ok()?.image.clone())
+    }
+
+    /// Puts this data behind a snapshot.
+    pub fn set_image(&self, place: &Place, snapshot: &str, image: Image) {
+        self.inner.edit(|book| {
+            if let Ok(snapshot) = book.snapshot_mut(place, snapshot) {
+                snapshot.image = Some(image);
+            }
+        });
     }
 
     /// Where this world keeps its data; none without servers.

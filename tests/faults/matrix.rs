@@ -1,0 +1,346 @@
+//! The matrix: every call of a restore, times every kind of fault.
+//!
+//! One restore is recorded, and each of its calls is named so that it is found again in
+//! a run of the same seed. A case is the same restore in a fresh world, with one or two
+//! faults armed. All of it happens in this process and in virtual time; the database
+//! servers are real.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aurora_restore::local::LocalOptions;
+use local_cloud::faults::{Call, Fault, Faults, Recorded};
+use pipeline_tests::{Original, Scene};
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use crate::decoys;
+use crate::verdict::{self, Before, Verdict};
+
+/// The restore that is tried.
+pub(crate) const RESTORE_ID: &str = "restore-1";
+
+/// An execution ends within its own limit of ten days; this is more.
+const LONGEST: Duration = Duration::from_secs(20 * 86_400);
+
+/// How long is waited after the end: what lands late has landed, what runs now and then has run.
+const SETTLES_IN: Duration = Duration::from_secs(3600);
+
+/// One or two faults, each at its call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Case(pub(crate) Vec<(Fault, Call)>);
+
+impl fmt::Display for Case {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (fault, call)) in self.0.iter().enumerate() {
+            let between = if place == 0 { "" } else { " + " };
+            write!(formatter, "{between}{fault} at {call}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Case {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = |text: &str| {
+            let (fault, call) = text.split_once(" at ").ok_or_else(|| {
+                format!("`{text}` is no case; write it like `reset-after at restore rds:CreateDBInstance#1`")
+            })?;
+            Ok::<_, String>((fault.parse()?, call.parse()?))
+        };
+        text.split(" + ")
+            .map(one)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// What a case came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    /// Which.
+    pub(crate) case: Case,
+    /// Whether each of its faults struck.
+    pub(crate) reached: bool,
+    /// What was found.
+    pub(crate) verdict: Verdict,
+    /// States entered and calls made, in order: the same for the same seed.
+    pub(crate) trace: Vec<String>,
+}
+
+impl Tried {
+    /// Whether the case was reached, every rule holds, and it ended as it must.
+    pub(crate) fn passed(&self) -> bool {
+        self.complaints().is_empty()
+    }
+
+    /// Everything that is wrong with it.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut all = self.verdict.complaints.clone();
+        if !self.reached {
+            all.push("the fault was not reached".to_owned());
+        }
+        // What passes does not fail a restore; what a person must allow does.
+        let passes = self
+            .case
+            .0
+            .iter()
+            .all(|(fault, _)| *fault != Fault::AccessDenied);
+        if passes && self.verdict.outcome != "Restored" {
+            all.push(format!(
+                "a fault that passes ended in {}",
+                self.verdict.outcome
+            ));
+        }
+        all
+    }
+}
+
+/// A restore that was recorded, and the worlds it is tried in.
+pub(crate) struct Matrix {
+    seed: u64,
+    original: Original,
+    recording: Vec<Recorded>,
+    /// What the recorded run came to.
+    pub(crate) undisturbed: Tried,
+    /// How many strangers stand around.
+    pub(crate) decoys: usize,
+    dress: fn(&Scene),
+}
+
+impl Matrix {
+    /// Records a restore that nothing disturbs. `dress` may change the deployment of each world.
+    pub(crate) fn record(seed: u64, dress: fn(&Scene)) -> Self {
+        in_virtual_time(async move {
+            let original = Original::make(seed).await;
+            let nothing = Case(Vec::new());
+            let world = Trial::new(&original, seed, dress, &nothing, &[]).await;
+            let decoys = world.decoys;
+            let (undisturbed, recording) = world.run(nothing).await;
+            Self {
+                seed,
+                original,
+                recording,
+                undisturbed,
+                decoys,
+                dress,
+            }
+        })
+    }
+
+    /// The calls of the undisturbed restore, in order.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.recording.iter().map(|made| &made.call)
+    }
+
+    /// Every call times every kind that means something for it.
+    pub(crate) fn single_faults(&self) -> Vec<Case> {
+        let of_call = |(place, made): (usize, &Recorded)| {
+            let call = made.call.clone();
+            let faults = made.faults(&self.recording[..place]);
+            faults
+                .into_iter()
+                .map(move |fault| Case(vec![(fault, call.clone())]))
+        };
+        self.recording
+            .iter()
+            .enumerate()
+            .flat_map(of_call)
+            .collect()
+    }
+
+    /// So many pairs of faults that strike after the effect of two different calls that change something;
+    /// `None` for all of them.
+    pub(crate) fn pairs(&self, limit: Option<usize>) -> Vec<Case> {
+        let after: Vec<(Fault, Call)> = self
+            .single_faults()
+            .into_iter()
+            .filter_map(|case| case.0.into_iter().next())
+            .filter(|(fault, call)| fault.is_after_effect() && call.is_mutating())
+            .collect();
+        let pairs = after.iter().enumerate().flat_map(|(place, first)| {
+            let others = after[place + 1..].iter();
+            others
+                .filter(|second| first.1 != second.1)
+                .map(|second| Case(vec![first.clone(), second.clone()]))
+        });
+        let mut pairs: Vec<Case> = pairs.collect();
+        if let Some(limit) = limit {
+            let mut random = rand::rngs::StdRng::seed_from_u64(self.seed);
+            pairs.shuffle(&mut random);
+            pairs.truncate(limit);
+        }
+        pairs
+    }
+
+    /// One case of each kind, at a call that the seed chooses.
+    pub(crate) fn one_of_each_kind(&self) -> Vec<Case> {
+        let all = self.single_faults();
+        let mut random = rand::rngs::StdRng::seed_from_u64(self.seed);
+        let choose = |fault: Fault| {
+            let of_kind: Vec<_> = all.iter().filter(|case| case.0[0].0 == fault).collect();
+            of_kind[random.random_range(0..of_kind.len())].clone()
+        };
+        Fault::ALL.into_iter().map(choose).collect()
+    }
+
+    /// Tries one case.
+    pub(crate) fn try_case(&self, case: &Case) -> Tried {
+        in_virtual_time(async {
+            let world = Trial::new(&self.original, self.seed, self.dress, case, &self.recording);
+            world.await.run(case.clone()).await.0
+        })
+    }
+
+    /// Tries cases, so many at a time; `done` hears of each.
+    pub(crate) fn try_all(
+        &self,
+        cases: &[Case],
+        threads: usize,
+        done: impl Fn(usize, &Tried) + Sync,
+    ) -> Vec<Tried> {
+        let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let tried = Mutex::new(Vec::with_capacity(cases.len()));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some((place, case)) = {
+                        let place = next.fetch_add(1, Ordering::Relaxed);
+                        cases.get(place).map(|case| (place, case))
+                    } {
+                        let outcome = self.try_case(case);
+                        done(finished.fetch_add(1, Ordering::Relaxed) + 1, &outcome);
+                        tried.lock().unwrap().push((place, outcome));
+                    }
+                });
+            }
+        });
+        let mut tried = tried.into_inner().unwrap();
+        tried.sort_by_key(|(place, _)| *place);
+        tried.into_iter().map(|(_, tried)| tried).collect()
+    }
+}
+
+/// A world with a source, strangers, and faults that are armed.
+struct Trial {
+    scene: Scene,
+    faults: std::sync::Arc<Faults>,
+    before: Before,
+    decoys: usize,
+    request: Value,
+}
+
+impl Trial {
+    async fn new(
+        original: &Original,
+        seed: u64,
+        dress: fn(&Scene),
+        case: &Case,
+        recording: &[Recorded],
+    ) -> Self {
+        let mut scene = Scene::of(original, LocalOptions::in_process(seed)).await;
+        dress(&scene);
+        let request = request(&scene).await;
+        let decoys = decoys::place(&scene).await;
+        scene.begin();
+        let before = Before {
+            decoys: decoys::describe(&scene).await,
+        };
+        let cloud = &scene.local.cloud;
+        let faults = Faults::new(cloud.world(), cloud.lambda());
+        cloud.world().add_layer(faults.clone());
+        for (fault, call) in &case.0 {
+            faults.arm(call.clone(), *fault, recording);
+        }
+        Self {
+            scene,
+            faults,
+            before,
+            decoys,
+            request,
+        }
+    }
+
+    async fn run(self, case: Case) -> (Tried, Vec<Recorded>) {
+        let scene = &self.scene;
+        let execution = scene.start(RESTORE_ID, self.request.clone()).await;
+        let ended = tokio::time::timeout(LONGEST, execution.finished()).await;
+        let recorded = self.faults.recorded();
+        let late = case.0.iter().any(|(fault, _)| *fault == Fault::InvokedLate);
+        scene
+            .sleep(if late {
+                Fault::INVOKED_LATE_BY
+            } else {
+                Duration::ZERO
+            })
+            .await;
+        scene.sleep(SETTLES_IN).await;
+        let mut verdict = verdict::judge(scene, &execution, &self.before).await;
+        if ended.is_err() {
+            verdict.complaints.push("it did not end".to_owned());
+        }
+        let mut trace = execution.history().states_entered();
+        trace.extend(
+            self.faults
+                .recorded()
+                .iter()
+                .map(|made| made.call.to_string()),
+        );
+        let reached = case
+            .0
+            .iter()
+            .all(|(fault, call)| self.faults.reached(call, *fault));
+        let tried = Tried {
+            case,
+            reached,
+            verdict,
+            trace,
+        };
+        self.scene.local.shutdown().await;
+        (tried, recorded)
+    }
+}
+
+/// A restore that uses every step: from another region, under a key of this one, with a reader, a parameter group
+/// and a secret of our own.
+async fn request(scene: &Scene) -> Value {
+    let group = scene
+        .rds()
+        .create_db_cluster_parameter_group()
+        .db_cluster_parameter_group_name("staging-params")
+        .db_parameter_group_family("aurora-postgresql15")
+        .description("staging");
+    group.send().await.unwrap();
+    let key = scene.key_in(&scene.local.stack.region).await;
+    let remote = scene.copy_to_region("eu-central-1").await;
+    scene.request_with(json!({
+        "source": {"region": "eu-central-1", "snapshot": remote},
+        "target": {"kmsKeyId": key, "readers": 1, "clusterParameterGroup": "staging-params"},
+        "credentials": {"master": "secret"},
+    }))
+}
+
+/// Runs on this thread, on a clock that jumps.
+fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    runtime.unwrap().block_on(work)
+}
+
+/// Whether two runs took the same way.
+pub(crate) fn fingerprint(tried: &[Tried]) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    for one in tried {
+        (one.case.to_string(), &one.trace, &one.verdict.outcome).hash(&mut hasher);
+    }
+    hasher.finish()
+}

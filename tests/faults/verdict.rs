@@ -1,0 +1,269 @@
+//! What a restore came to, by the cloud's own record and not by what the pipeline says of itself.
+
+use asl_interpreter::{Execution, Outcome};
+use aurora_restore::local::{FINAL_GROUP, QUARANTINE_GROUP};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::ownership::RESTORE_ID_TAG;
+use local_cloud::rds::ResourceView;
+use pipeline_tests::{SOURCE, Scene, TARGET};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::decoys;
+use crate::matrix::RESTORE_ID;
+
+/// What was found wrong, and what was counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    /// `Restored`, `FailedClean`, `FailedDirty`, or how the execution ended without one of them.
+    pub(crate) outcome: String,
+    /// Every rule that did not hold; none is a pass.
+    pub(crate) complaints: Vec<String>,
+    /// Strangers that were changed or are gone.
+    pub(crate) decoys_touched: usize,
+    /// How long an instance could be reached by others before it was proved, in milliseconds.
+    pub(crate) exposed_millis: i128,
+    /// Places where a password was written down.
+    pub(crate) canaries: usize,
+}
+
+/// What a verdict compares with.
+pub(crate) struct Before {
+    /// The strangers, as they were.
+    pub(crate) decoys: Vec<String>,
+}
+
+/// Looks at everything once the restore is over and time has passed.
+pub(crate) async fn judge(scene: &Scene, execution: &Execution, before: &Before) -> Verdict {
+    let table = decoys::scan(scene).await;
+    let mut verdict = Verdict {
+        outcome: outcome(execution),
+        ..Verdict::default()
+    };
+    is_honest(scene, &table, &mut verdict);
+    if verdict.outcome == "Restored" {
+        is_usable(scene, &mut verdict).await;
+    }
+    strangers_are_untouched(scene, before, &mut verdict).await;
+    lock_is_free(&table, &mut verdict);
+    somebody_was_told(scene, &mut verdict);
+    nobody_could_reach_it_early(scene, &table, &mut verdict);
+    no_password_was_written_down(scene, &mut verdict);
+    verdict
+}
+
+fn outcome(execution: &Execution) -> String {
+    let last = execution.history().states_entered().pop();
+    match (execution.outcome(), last.as_deref()) {
+        (Some(Outcome::Succeeded { .. }), Some("Restored")) => "Restored".to_owned(),
+        (Some(Outcome::Failed { .. }), Some(end @ ("FailedClean" | "FailedDirty"))) => {
+            end.to_owned()
+        }
+        (ended, last) => format!("{ended:?} in {last:?}"),
+    }
+}
+
+/// The record says what the execution says, and the account agrees with both.
+fn is_honest(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
+    let meta = item(table, &format!("RESTORE#{RESTORE_ID}"), "META");
+    let status = meta.and_then(|meta| meta["status"]["S"].as_str());
+    if status != Some(&verdict.outcome) {
+        let said = format!(
+            "it ended {} and its record says {status:?}",
+            verdict.outcome
+        );
+        verdict.complaints.push(said);
+    }
+    let there = scene.new_resources();
+    let expected: Vec<String> = match verdict.outcome.as_str() {
+        "Restored" => whole(scene),
+        _ => Vec::new(),
+    };
+    let named = meta
+        .and_then(|meta| meta["ending"]["S"].as_str())
+        .unwrap_or_default();
+    for missing in expected.iter().filter(|arn| !there.contains(arn)) {
+        verdict
+            .complaints
+            .push(format!("restored, and {missing} is not there"));
+    }
+    for extra in there.iter().filter(|arn| !expected.contains(arn)) {
+        if verdict.outcome != "FailedDirty" || !named.contains(extra.as_str()) {
+            verdict
+                .complaints
+                .push(format!("{extra} is left behind and not named"));
+        }
+    }
+    for lost in scene.lost_resources() {
+        verdict.complaints.push(format!("{lost} is gone"));
+    }
+}
+
+/// What a restore of this matrix makes and keeps.
+fn whole(scene: &Scene) -> Vec<String> {
+    let stack = &scene.local.stack;
+    let arn = |kind: &str, id: &str| {
+        format!("arn:aws:rds:{}:{}:{kind}:{id}", stack.region, stack.account)
+    };
+    vec![
+        arn("cluster", TARGET),
+        arn("db", &format!("{TARGET}-1")),
+        arn("db", &format!("{TARGET}-2")),
+        RestoreId::parse(RESTORE_ID).unwrap().master_secret(),
+    ]
+}
+
+/// The target serves, in its final groups, the new password only.
+async fn is_usable(scene: &Scene, verdict: &mut Verdict) {
+    for view in ours(scene, scene.local.rds.resources(None)) {
+        if view.status != "available" {
+            verdict
+                .complaints
+                .push(format!("{} is {}", view.arn, view.status));
+        }
+        if view.kind == "cluster" && view.security_groups != [FINAL_GROUP] {
+            verdict
+                .complaints
+                .push(format!("{} is in {:?}", view.arn, view.security_groups));
+        }
+    }
+    let secret = RestoreId::parse(RESTORE_ID).unwrap().master_secret();
+    if !scene.everything().contains(&secret)
+        || !scene
+            .new_resources()
+            .iter()
+            .any(|arn| arn.ends_with(TARGET))
+    {
+        return; // told already
+    }
+    let (endpoint, new) = (scene.endpoint(TARGET).await, scene.secret(&secret).await);
+    if !scene.accepts(&endpoint, &new).await {
+        verdict
+            .complaints
+            .push("the new password is refused".to_owned());
+    }
+    for old in [scene.old_master(), scene.old_app()] {
+        if scene.accepts(&endpoint, &old).await {
+            verdict
+                .complaints
+                .push(format!("the old password of {} is accepted", old.username));
+        }
+    }
+}
+
+async fn strangers_are_untouched(scene: &Scene, before: &Before, verdict: &mut Verdict) {
+    let now = decoys::describe(scene).await;
+    for stranger in before
+        .decoys
+        .iter()
+        .filter(|stranger| !now.contains(stranger))
+    {
+        verdict.decoys_touched += 1;
+        verdict
+            .complaints
+            .push(format!("changed or gone: {stranger}"));
+    }
+}
+
+fn lock_is_free(table: &[Value], verdict: &mut Verdict) {
+    let held = table.iter().find(|item| {
+        let is_lock = item["sk"]["S"] == "LOCK"
+            && item["pk"]["S"]
+                .as_str()
+                .is_some_and(|pk| pk.ends_with(&format!(":{TARGET}")));
+        is_lock && item["state"]["S"] != "released"
+    });
+    if let Some(lock) = held {
+        verdict
+            .complaints
+            .push(format!("the lock is {}", lock["state"]["S"]));
+    }
+}
+
+fn somebody_was_told(scene: &Scene, verdict: &mut Verdict) {
+    let messages = scene.local.cloud.sns().messages();
+    let about: Vec<_> = messages
+        .iter()
+        .filter(|message| message.message.contains(RESTORE_ID))
+        .collect();
+    if about.is_empty() {
+        verdict.complaints.push("nobody was told".to_owned());
+    }
+    for message in about {
+        if !message.message.starts_with(&verdict.outcome) {
+            let said = message.message.lines().next().unwrap_or_default();
+            verdict.complaints.push(format!("it was told `{said}`"));
+        }
+    }
+}
+
+/// Ours are the resources of this restore, by tag and by name; those of the past too.
+fn ours(scene: &Scene, views: Vec<ResourceView>) -> Vec<ResourceView> {
+    let whole = whole(scene);
+    let mut views = views;
+    views.retain(|view| {
+        let tagged = view
+            .tags
+            .iter()
+            .any(|tag| tag == (RESTORE_ID_TAG, RESTORE_ID));
+        tagged && whole.contains(&view.arn)
+    });
+    views
+}
+
+/// Sums the time in which a target with an instance was in a group that lets others in, before evidence existed.
+fn nobody_could_reach_it_early(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
+    let evidence = item(table, &format!("RESTORE#{RESTORE_ID}"), "EVIDENCE")
+        .and_then(|item| serde_json::from_str::<Value>(item["evidence"]["S"].as_str()?).ok())
+        .and_then(|evidence| {
+            OffsetDateTime::parse(evidence["verifiedAt"].as_str()?, &Rfc3339).ok()
+        });
+    let mut views = scene.local.rds.resources(None);
+    views.extend(scene.local.rds.past_resources(None));
+    let views = ours(scene, views);
+    let first_instance = views
+        .iter()
+        .filter(|view| view.kind == "db")
+        .filter_map(|view| view.statuses.first().map(|(at, _)| *at))
+        .min();
+    let Some(first_instance) = first_instance else {
+        return;
+    };
+    let now = scene.local.cloud.world().now();
+    for cluster in views.iter().filter(|view| view.kind == "cluster") {
+        let history = &cluster.security_group_history;
+        for (place, (since, groups)) in history.iter().enumerate() {
+            if groups.iter().all(|group| group == QUARANTINE_GROUP) && !groups.is_empty() {
+                continue;
+            }
+            let until = history.get(place + 1).map_or(now, |(next, _)| *next);
+            let proved = evidence.unwrap_or(until);
+            let exposed = until.min(proved) - (*since).max(first_instance);
+            verdict.exposed_millis += exposed.whole_milliseconds().max(0);
+        }
+    }
+    if verdict.exposed_millis > 0 {
+        let said = format!(
+            "exposed for {} ms before it was proved",
+            verdict.exposed_millis
+        );
+        verdict.complaints.push(said);
+    }
+}
+
+fn no_password_was_written_down(scene: &Scene, verdict: &mut Verdict) {
+    let leaks = scene.leaks(&[&scene.old_password, &scene.app_password]);
+    verdict.canaries = leaks.len();
+    for place in leaks {
+        verdict
+            .complaints
+            .push(format!("a password of {SOURCE} stands in {place}"));
+    }
+}
+
+fn item<'a>(table: &'a [Value], pk: &str, sk: &str) -> Option<&'a Value> {
+    table
+        .iter()
+        .find(|item| item["pk"]["S"] == pk && item["sk"]["S"] == sk)
+}
