@@ -428,15 +428,7 @@ async fn nothing_is_called_clean_while_something_of_ours_may_still_appear() {
 async fn a_target_that_was_opened_is_kept_and_named_when_the_run_fails_afterwards() {
     let scene = Scene::real().await;
     let running = scene.start("restore-1", scene.request()).await;
-    while running
-        .history()
-        .states_entered()
-        .last()
-        .map(String::as_str)
-        != Some("WaitForSwitch")
-    {
-        scene.sleep(Duration::from_secs(5)).await;
-    }
+    scene.until_state(&running, "WaitForSwitch").await;
     scene.sleep(Duration::from_secs(1)).await;
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
     sfn.send_task_failure()
@@ -451,6 +443,48 @@ async fn a_target_that_was_opened_is_kept_and_named_when_the_run_fails_afterward
     assert!(run.failure().1.contains(TARGET), "{}", run.failure().1);
     assert_eq!(run.report.kept.len(), 2, "{:?}", run.report.kept);
     assert_eq!(scene.view("cluster", TARGET).status, "available");
+    run.assert_told("FailedDirty");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_somebody_protected_is_named_soon_with_the_commands_that_remove_it() {
+    let scene = Scene::metadata().await;
+    scene.local.rds.script(
+        Kind::Instance,
+        &format!("{TARGET}-1"),
+        Trouble::EndsIn("insufficient-capacity".into()),
+    );
+    let running = scene.start("restore-1", scene.request()).await;
+    scene.until_state(&running, "WaitForInstances").await;
+    let protect = scene
+        .rds()
+        .modify_db_cluster()
+        .db_cluster_identifier(TARGET)
+        .deletion_protection(true);
+    protect.apply_immediately(true).send().await.unwrap();
+    running.finished().await;
+    let run = scene.run("restore-1", running).await;
+    assert_eq!(run.failure().0, "AR0019");
+    assert_eq!(run.report.outcome, "FailedDirty");
+    let [leftover] = run.report.leftovers.as_slice() else {
+        panic!("one cluster: {:?}", run.report.leftovers);
+    };
+    let commands: Vec<&str> = leftover.remove_with.split(" && ").collect();
+    assert!(
+        commands[0].contains("modify-db-cluster")
+            && commands[0].contains("--no-deletion-protection")
+    );
+    assert!(commands[1].contains("delete-db-cluster"), "{commands:?}");
+    assert!(
+        run.report.seconds.total < 30.0 * 60.0,
+        "nobody waits for what does not pass: {:?}",
+        run.report.seconds
+    );
+    assert_eq!(
+        scene.cluster(TARGET).await.deletion_protection(),
+        Some(true)
+    );
     run.assert_told("FailedDirty");
     scene.local.shutdown().await;
 }

@@ -204,7 +204,7 @@ async fn a_restore_that_lost_its_lock_stops_before_its_next_effect_and_says_so()
     scene.take_over_lock().await;
     running.finished().await;
     let run = scene.run("restore-1", running).await;
-    assert_eq!(run.path().last().map(String::as_str), Some("FailedDirty"));
+    assert_eq!(run.failure().0, "AR0014", "{:?}", run.failure());
     let made: Vec<_> = scene
         .local
         .rds
@@ -213,15 +213,80 @@ async fn a_restore_that_lost_its_lock_stops_before_its_next_effect_and_says_so()
         .filter(|call| call.action == "CreateDBInstance")
         .collect();
     assert_eq!(made.len(), 1, "only the source's own instance");
+    // What it had made is removed and its end recorded, although the lock is another's.
+    run.assert_failed_clean("AR0014");
+    let lock = scene.lock().await;
     assert_eq!(
-        run.report.outcome, "FailedDirty",
-        "the end is recorded although the lock is another's"
+        (&lock["owner"]["S"], &lock["state"]["S"]),
+        (&json!("somebody-else"), &json!("held"))
     );
-    run.assert_told("FailedDirty");
     let listed = scene
         .listed(aurora_restore_core::ledger::Status::Running)
         .await;
     assert!(listed.is_empty(), "{listed:?}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_undo_has_begun_no_step_makes_anything_any_more() {
+    let scene = Scene::metadata().await;
+    scene.walk(&until_roles_are_locked(&scene)[..2]).await;
+    let undo = || event("Undo", json!({"action": "undo", "startedAt": STARTED_AT}));
+    scene.invoke(step("cleanup"), undo()).await.unwrap();
+    let lock = scene.lock().await;
+    assert_eq!(lock["state"]["S"], "undoing");
+    let wait = json!({
+        "executionArn": "arn", "startedAt": STARTED_AT, "waitFor": "cluster",
+        "enteredAt": STARTED_AT, "taskToken": "by-hand",
+    });
+    for (name, event) in [
+        (
+            "restore",
+            event("RestoreCluster", json!({"action": "restore-cluster"})),
+        ),
+        (
+            "restore",
+            event("AddInstances", json!({"action": "add-instances"})),
+        ),
+        ("wait", event("WaitForCluster", wait)),
+        ("cleanup", event("Cleanup", json!({"action": "retire"}))),
+    ] {
+        let refused = scene.invoke(step(name), event).await.unwrap_err();
+        assert!(refused.contains("AR0014"), "{name}: {refused}");
+    }
+    scene.invoke(step("cleanup"), undo()).await.unwrap();
+    assert_eq!(scene.lock().await, lock, "sealed once");
+    scene.sleep(std::time::Duration::from_secs(1800)).await;
+    assert!(scene.new_resources().is_empty());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_recorded_stands_when_the_undo_is_looked_at_again() {
+    let scene = Scene::metadata().await;
+    scene.local.rds.fail_next_restore("incompatible-restore");
+    let run = scene.restore(scene.request()).await;
+    run.assert_failed_clean("AR0018");
+    let (lock, ended) = (scene.lock().await, run.report.clone());
+    let again = event(
+        "WaitForUndo",
+        json!({
+            "executionArn": "arn", "startedAt": run.started_at(), "waitFor": "undo",
+            "enteredAt": STARTED_AT, "taskToken": "by-hand",
+            "failure": {"Error": "Rejected", "Cause": "AR0007 something else"},
+        }),
+    );
+    let answer = scene.invoke(step("wait"), again).await.unwrap();
+    assert_eq!(
+        answer,
+        json!({"waiting": false, "seen": "no longer awaited"})
+    );
+    let run = scene.run("restore-1", run.execution).await;
+    assert_eq!(
+        (&run.report.outcome, &run.report.error, &run.report.cause),
+        (&ended.outcome, &ended.error, &ended.cause)
+    );
+    assert_eq!(scene.lock().await, lock);
     scene.local.shutdown().await;
 }
 

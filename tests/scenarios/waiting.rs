@@ -105,6 +105,25 @@ async fn an_event_about_somebody_elses_cluster_wakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_waits_for_any_more_is_not_counted() {
+    let scene = Scene::metadata().await;
+    let stopped = scene.start("restore-1", scene.request()).await;
+    scene.sleep(Duration::from_secs(60)).await;
+    stopped.stop(None, None);
+    let arn = format!(
+        "arn:aws:rds:{}:{}:cluster:{TARGET}",
+        scene.local.stack.region, scene.local.stack.account
+    );
+    while scene.view("cluster", TARGET).status != "available" {
+        scene.sleep(Duration::from_secs(5)).await;
+    }
+    let event = json!({"source": "aws.rds", "resources": [arn], "detail": {}});
+    let answer = scene.invoke(step("wake"), event).await.unwrap();
+    assert_eq!(answer, json!({"answered": 0}));
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restore_with_a_copy_and_a_reader_and_a_group_of_its_own_takes_at_most_forty_transitions()
 {
     let scene = Scene::real().await;

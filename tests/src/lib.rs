@@ -360,6 +360,24 @@ impl Scene {
         self.local.cloud.step_functions().execution(&arn).unwrap()
     }
 
+    /// Lets time pass until an execution is in this state.
+    pub async fn until_state(&self, execution: &Execution, state: &str) {
+        while execution
+            .history()
+            .states_entered()
+            .last()
+            .map(String::as_str)
+            != Some(state)
+        {
+            assert!(
+                execution.outcome().is_none(),
+                "ended before {state}: {:?}",
+                execution.outcome()
+            );
+            self.sleep(Duration::from_secs(5)).await;
+        }
+    }
+
     /// Runs these steps one after the other, as a person following a runbook would, letting time pass in between.
     pub async fn walk(&self, steps: &[(&str, Value)]) {
         for (name, event) in steps {
@@ -422,25 +440,44 @@ impl Scene {
             .to_owned()
     }
 
+    /// The target's lock, as DynamoDB holds it.
+    pub async fn lock(&self) -> Value {
+        let answer = self
+            .dynamodb("GetItem", json!({"Key": self.lock_key()}))
+            .await;
+        answer["Item"].clone()
+    }
+
     /// Gives a restore's lock to somebody else, as if it had been taken over.
     pub async fn take_over_lock(&self) {
-        let arn = format!(
-            "arn:aws:rds:{}:{}:cluster:{TARGET}",
-            self.local.stack.region, self.local.stack.account
-        );
-        let body = json!({
-            "TableName": self.local.stack.table(),
-            "Key": {"pk": {"S": format!("TARGET#{arn}")}, "sk": {"S": "LOCK"}},
+        let update = json!({
+            "Key": self.lock_key(),
             "UpdateExpression": "SET #owner = :owner, epoch = epoch + :one",
             "ExpressionAttributeNames": {"#owner": "owner"},
             "ExpressionAttributeValues": {":owner": {"S": "somebody-else"}, ":one": {"N": "1"}},
         });
+        self.dynamodb("UpdateItem", update).await;
+    }
+
+    fn lock_key(&self) -> Value {
+        let stack = &self.local.stack;
+        let arn = format!(
+            "arn:aws:rds:{}:{}:cluster:{TARGET}",
+            stack.region, stack.account
+        );
+        json!({"pk": {"S": format!("TARGET#{arn}")}, "sk": {"S": "LOCK"}})
+    }
+
+    /// Calls DynamoDB about the state table.
+    pub async fn dynamodb(&self, operation: &str, mut body: Value) -> Value {
+        body["TableName"] = self.local.stack.table().into();
         let caller = self.caller(&self.local.stack.region);
+        let target = format!("DynamoDB_20120810.{operation}");
         let world = self.local.cloud.world();
         world
-            .call(&caller, "dynamodb", "DynamoDB_20120810.UpdateItem", &body)
+            .call(&caller, "dynamodb", &target, &body)
             .await
-            .unwrap();
+            .unwrap()
     }
 
     /// What a finished restore left.

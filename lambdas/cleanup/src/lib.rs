@@ -1,12 +1,15 @@
 //! Removes what a restore made: its temporary parts after success, all of it after failure.
 //!
 //! Retire (after success) deletes our snapshot copy, records the end and releases
-//! the lock. Undo (after failure) goes through the ledger, instances before cluster
-//! before copy, and asks for the deletion of what is proved to be ours; WaitForUndo
-//! then looks whether it is gone. A target that is in service is never removed.
+//! the lock. Undo (after failure) first seals the lock, so that no step makes anything
+//! behind its back; then it goes through the ledger, instances before cluster before
+//! copy, and asks for the deletion of what is proved to be ours; WaitForUndo then
+//! looks whether it is gone. A target that is in service is never removed.
 
 use aurora_restore_core::errors::{AR0012, AR0028, StepError, wire_code};
-use aurora_restore_core::ledger::{Address, Ending, Resource, ResourceKind, ResourceState, Status};
+use aurora_restore_core::ledger::{
+    self, Address, Ending, Resource, ResourceKind, ResourceState, Status,
+};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, ownership, rds};
@@ -51,7 +54,10 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
         let event: Event = read_event(event)?;
         let id = RestoreId::parse(&event.restore_id)?;
         match event.action {
-            Action::Retire => answer(&retire(context, &Restore::load(context, &id).await?).await?),
+            Action::Retire => match ledger::ending(&context.table(), &id).await? {
+                Some(ending) if ending.status == Status::Restored => answer(&ending), // a repeated step
+                _ => answer(&retire(context, &Restore::load(context, &id).await?).await?),
+            },
             // A plan of an earlier execution of the same name is not ours to undo.
             Action::Undo => match Restore::find(context, &id)
                 .await?
@@ -67,8 +73,9 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Deletes our snapshot copy, records the end and releases the lock.
 ///
 /// # Errors
-/// AR0028 while the copy is still being deleted.
+/// AR0014 when the lock was lost, AR0028 while the copy is still being deleted.
 pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, StepError> {
+    restore.hold().await?;
     for resource in restore.resources().await? {
         if resource.kind != ResourceKind::SnapshotCopy || resource.state == ResourceState::Removed {
             continue;
@@ -96,8 +103,7 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
             secret_arn,
         }),
     };
-    restore.end(&ending, context.clock.now()).await?;
-    Ok(ending)
+    restore.end(&ending, context.clock.now()).await
 }
 
 /// The ARN of a secret that is named by its ARN or its name.
@@ -112,13 +118,16 @@ async fn arn_of_secret(context: &Context, secret_id: &str) -> Result<String, Ste
     Ok(described.arn.unwrap_or_else(|| secret_id.to_owned()))
 }
 
-/// Asks for the deletion of everything in the ledger that is proved to be ours and not in service.
+/// Seals the lock, then asks for the deletion of everything in the ledger that is proved to be ours and not in
+/// service.
 ///
 /// What is refused is told and not an error: WaitForUndo decides whether to try again.
 ///
 /// # Errors
 /// What DynamoDB refuses.
 pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepError> {
+    // Sealed first: from here on no step can put the target into service or make anything more.
+    restore.seal(context.clock.now()).await?;
     let in_service = restore.is_in_service().await?;
     let (mut deleting, mut refused) = (Vec::new(), Vec::new());
     for resource in restore.resources().await? {

@@ -4,6 +4,10 @@
 //! its resource, so a crash between the two loses nothing. Every write that stands
 //! before an effect is conditional on the lock of the target still being ours, by
 //! epoch; a step that lost the lock stops there.
+//!
+//! A lock goes one way: held, then undoing (sealed: no step of this restore writes or
+//! makes anything any more, only Undo works), then released. What Undo writes needs no
+//! condition for that reason. The end that is recorded first stands.
 
 use std::fmt;
 
@@ -211,6 +215,11 @@ fn lock_key(target_arn: &str) -> String {
     format!("TARGET#{target_arn}")
 }
 
+/// The lock's states: a restore is at work, is being undone, has ended.
+const HELD: &str = "held";
+const UNDOING: &str = "undoing";
+const RELEASED: &str = "released";
+
 impl Restore {
     /// Loads the plan that the Plan step recorded; `None` before it did.
     ///
@@ -264,7 +273,7 @@ impl Restore {
                 Item::key(&lock_key(&plan.target.arn), "LOCK")
                     .with("owner", &plan.restore_id)
                     .with("executionArn", &plan.execution_arn)
-                    .with("state", "held")
+                    .with("state", HELD)
                     .with("takenAt", rfc3339(context.clock.now()))
                     .with_number("epoch", epoch),
                 Some(
@@ -273,7 +282,7 @@ impl Restore {
                     )
                     .name("state")
                     .name("epoch")
-                    .value("released", "released")
+                    .value("released", RELEASED)
                     .number("previous", previous_epoch),
                 ),
             ),
@@ -346,23 +355,37 @@ impl Restore {
         restore_key(&self.plan.restore_id)
     }
 
-    /// Holds while the target's lock is ours and held: after the end, a late step writes nothing.
-    fn lock_is_held(&self) -> (Item, Condition) {
-        let key = Item::key(&lock_key(&self.plan.target.arn), "LOCK");
-        let condition = Condition::new("#owner = :owner AND #epoch = :epoch AND #state = :held")
-            .name("state")
-            .value("held", "held")
+    async fn lock(&self) -> Result<Option<Item>, StepError> {
+        self.table
+            .get(&lock_key(&self.plan.target.arn), "LOCK")
+            .await
+    }
+
+    /// Whether this is our lock, in this state.
+    fn is_ours(&self, lock: Option<&Item>, state: &str) -> bool {
+        lock.is_some_and(|lock| {
+            lock.text("owner") == Some(&self.plan.restore_id)
+                && lock.number("epoch") == Some(self.epoch)
+                && lock.text("state") == Some(state)
+        })
+    }
+
+    /// Holds while the target's lock is ours, and in this state.
+    fn lock_is(&self, state: &str) -> Condition {
+        Condition::new("#owner = :owner AND #epoch = :epoch AND #state = :state")
             .name("owner")
             .name("epoch")
+            .name("state")
             .value("owner", &self.plan.restore_id)
-            .number("epoch", self.epoch);
-        (key, condition)
+            .number("epoch", self.epoch)
+            .value("state", state)
     }
 
     async fn write(&self, item: Item) -> Result<(), StepError> {
+        let lock = Item::key(&lock_key(&self.plan.target.arn), "LOCK");
         match self
             .table
-            .write(vec![(item, None)], Some(self.lock_is_held()))
+            .write(vec![(item, None)], Some((lock, self.lock_is(HELD))))
             .await?
         {
             Written::Yes => Ok(()),
@@ -370,25 +393,43 @@ impl Restore {
         }
     }
 
-    /// Makes sure, before an effect that no write stands before, that the lock is still ours.
+    /// Makes sure, before an effect that no write stands before, that the lock is still ours and held.
     ///
     /// # Errors
-    /// AR0014 when it was lost.
+    /// AR0014 when it was lost, or Undo has begun.
     pub async fn hold(&self) -> Result<(), StepError> {
-        let lock = self
-            .table
-            .get(&lock_key(&self.plan.target.arn), "LOCK")
-            .await?;
-        let ours = |lock: &Item| {
-            lock.text("owner") == Some(&self.plan.restore_id)
-                && lock.number("epoch") == Some(self.epoch)
-                && lock.text("state") == Some("held")
-        };
-        if lock.as_ref().is_some_and(ours) {
+        if self.is_ours(self.lock().await?.as_ref(), HELD) {
             Ok(())
         } else {
             Err(self.lock_lost())
         }
+    }
+
+    /// Seals the lock: from here on every step of this restore is refused, so that nothing is made any more but
+    /// by a call that is under way. Gives since when; `None` when the lock was released or is another restore's,
+    /// which shuts the steps out as well.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn seal(&self, at: OffsetDateTime) -> Result<Option<OffsetDateTime>, StepError> {
+        let mut lock = self.lock().await?;
+        if let Some(held) = lock.clone().filter(|lock| self.is_ours(Some(lock), HELD)) {
+            let sealed = held
+                .with("state", UNDOING)
+                .with("undoingSince", rfc3339(at));
+            // Refused means that somebody else sealed, released or took it since, or a lost answer of our own.
+            self.table.put(sealed, Some(self.lock_is(HELD))).await?;
+            lock = self.lock().await?;
+        }
+        if self.is_ours(lock.as_ref(), HELD) {
+            return Err(StepError::defect(
+                "a lock was held again after it was sealed",
+            ));
+        }
+        let since = lock
+            .filter(|lock| self.is_ours(Some(lock), UNDOING))
+            .and_then(|lock| time(lock.text("undoingSince")?));
+        Ok(since)
     }
 
     fn lock_lost(&self) -> StepError {
@@ -432,16 +473,18 @@ impl Restore {
         self.write(resource_item(&self.pk(), &resource)?).await
     }
 
-    /// Records that a resource was seen to be gone.
+    /// Records that a resource was seen to be gone. Asks for no lock: whoever may say so has sealed it, or is the
+    /// last step that holds it.
     ///
     /// # Errors
-    /// AR0014 when the lock was lost.
+    /// What DynamoDB refuses.
     pub async fn removed(&self, mut resource: Resource) -> Result<(), StepError> {
         if resource.state == ResourceState::Removed {
             return Ok(());
         }
         resource.state = ResourceState::Removed;
-        self.write(resource_item(&self.pk(), &resource)?).await
+        let item = resource_item(&self.pk(), &resource)?;
+        self.table.put(item, None).await.map(|_| ())
     }
 
     /// One resource of the ledger.
@@ -533,33 +576,45 @@ impl Restore {
         Ok(item.is_some_and(|item| item.text("state") == Some("in-service")))
     }
 
-    /// Records how the restore ended and releases the lock, both or neither.
+    /// Records how the restore ended and releases the lock, both or neither; gives the end that stands.
+    ///
+    /// An end that was recorded before stands: our own whose answer was lost, or that of another attempt. Only
+    /// `Restored` gives way to a failure: then the execution failed after all. A failure is recorded even where
+    /// the lock is another restore's by now; that lock is left alone.
     ///
     /// # Errors
-    /// AR0014 when the lock was lost.
-    pub async fn end(&self, ending: &Ending, at: OffsetDateTime) -> Result<(), StepError> {
+    /// AR0014 when the lock was lost before the restore could be called restored.
+    pub async fn end(&self, ending: &Ending, at: OffsetDateTime) -> Result<Ending, StepError> {
+        let restored = ending.status == Status::Restored;
         let lock = Item::key(&lock_key(&self.plan.target.arn), "LOCK")
             .with("owner", &self.plan.restore_id)
             .with("executionArn", &self.plan.execution_arn)
-            .with("state", "released")
+            .with("state", RELEASED)
             .with("releasedAt", rfc3339(at))
             .with_number("epoch", self.epoch);
-        // Also after an end of ours: recording it again changes nothing.
-        let ours = Condition::new("#owner = :owner AND #epoch = :epoch")
-            .name("owner")
-            .name("epoch")
-            .value("owner", &self.plan.restore_id)
-            .number("epoch", self.epoch);
-        let writes = vec![
-            (lock, Some(ours)),
-            (
-                meta(&self.plan, ending.status, Some(ending), Some(at))?,
-                None,
-            ),
-        ];
-        match self.table.write(writes, None).await? {
-            Written::Yes => Ok(()),
-            Written::Refused => Err(self.lock_lost()),
+        let ours = self.lock_is(if restored { HELD } else { UNDOING });
+        let record = meta(&self.plan, ending.status, Some(ending), Some(at))?;
+        let first = Condition::new("attribute_not_exists(#ending)").name("ending");
+        let both = vec![(lock, Some(ours)), (record.clone(), Some(first.clone()))];
+        if self.table.write(both, None).await? == Written::Yes {
+            return Ok(ending.clone());
+        }
+        let recorded = recorded_ending(&self.table, &self.pk()).await?;
+        let only = match recorded {
+            Some(recorded) if restored || recorded.status != Status::Restored => {
+                return Ok(recorded);
+            }
+            None if restored => return Err(self.lock_lost()),
+            None => first,
+            Some(_) => Condition::new("#status = :restored")
+                .name("status")
+                .value("restored", Status::Restored.name()),
+        };
+        match self.table.put(record, Some(only)).await? {
+            Written::Yes => Ok(ending.clone()),
+            Written::Refused => recorded_ending(&self.table, &self.pk())
+                .await?
+                .ok_or_else(|| StepError::defect("an end was refused and none is recorded")),
         }
     }
 }
@@ -569,7 +624,11 @@ impl Restore {
 /// # Errors
 /// What DynamoDB refuses.
 pub async fn ending(table: &Table, id: &RestoreId) -> Result<Option<Ending>, StepError> {
-    let item = table.get(&restore_key(id.as_str()), "META").await?;
+    recorded_ending(table, &restore_key(id.as_str())).await
+}
+
+async fn recorded_ending(table: &Table, pk: &str) -> Result<Option<Ending>, StepError> {
+    let item = table.get(pk, "META").await?;
     item.filter(|item| item.text("ending").is_some())
         .map(|item| json_attribute(&item, "ending"))
         .transpose()
@@ -614,25 +673,15 @@ pub async fn close(
     started_at: &str,
     recorded: &Ending,
 ) -> Result<(), StepError> {
-    let table = context.table();
     let Some(restore) = Restore::find(context, id)
         .await?
         .filter(|found| found.belongs_to(started_at))
     else {
         return end_without_plan(context, id, execution_arn, recorded).await;
     };
-    if ending(&table, id).await?.is_some() {
-        return Ok(());
-    }
     let now = context.clock.now();
-    match restore.end(recorded, now).await {
-        // The lock is another restore's by now; the record is still ours.
-        Err(error) if *error.code() == AR0014 => {
-            let item = meta(&restore.plan, recorded.status, Some(recorded), Some(now))?;
-            table.put(item, None).await.map(|_| ())
-        }
-        ended => ended,
-    }
+    restore.seal(now).await?;
+    restore.end(recorded, now).await.map(|_| ())
 }
 
 /// When a state was first tried, by its record.
@@ -648,7 +697,7 @@ pub async fn step_began(
         .table()
         .get(&restore_key(id.as_str()), &record_key(state))
         .await?;
-    Ok(item.and_then(|item| OffsetDateTime::parse(item.text("startedAt")?, &Rfc3339).ok()))
+    Ok(item.and_then(|item| time(item.text("startedAt")?)))
 }
 
 /// The token of an execution that waits for a resource.
@@ -735,6 +784,11 @@ fn meta(
             .kept_from(at);
     }
     Ok(item)
+}
+
+/// A time that the table holds.
+fn time(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
 }
 
 /// A time as the table holds it.

@@ -148,6 +148,8 @@ pub struct Found {
     pub identifier: String,
     /// Its status.
     pub status: String,
+    /// Whether it is a cluster protected against deletion: only who protected it may take that back.
+    pub protected: bool,
 }
 
 /// A fresh look at the account: everything that carries this restore's tag, in the order of undo.
@@ -165,6 +167,7 @@ pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, S
                 arn: text(instance.db_instance_arn()),
                 identifier: text(instance.db_instance_identifier()),
                 status: text(instance.db_instance_status()),
+                protected: false, // the cluster's protection is what counts in Aurora
             });
         }
     }
@@ -177,6 +180,7 @@ pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, S
                 arn: text(cluster.db_cluster_arn()),
                 identifier: text(cluster.db_cluster_identifier()),
                 status: text(cluster.status()),
+                protected: cluster.deletion_protection().unwrap_or(false),
             });
         }
     }
@@ -194,6 +198,7 @@ pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, S
                 arn: text(snapshot.db_cluster_snapshot_arn()),
                 identifier: text(snapshot.db_cluster_snapshot_identifier()),
                 status: text(snapshot.status()),
+                protected: false,
             });
         }
     }

@@ -80,16 +80,20 @@ struct Answer {
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
-        let seen = wait(context, &event).await?;
+        let heard = wait(context, &event).await?;
         answer(&Answer {
-            waiting: seen.is_some(),
-            seen: seen.unwrap_or_else(|| "answered".to_owned()),
+            waiting: matches!(heard, Heard::NotYet(_)),
+            seen: match heard {
+                Heard::NotYet(seen) => seen,
+                Heard::Answered => "answered".to_owned(),
+                Heard::TooLate => "no longer awaited".to_owned(),
+            },
         })
     })
 }
 
-/// Leaves the token, looks once, and answers if there is an answer. What is still awaited, if anything.
-async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepError> {
+/// Leaves the token, looks once, and answers if there is an answer.
+async fn wait(context: &Context, event: &Event) -> Result<Heard, StepError> {
     let id = RestoreId::parse(&event.restore_id)?;
     // A plan of an earlier execution of the same name is not this one's.
     let restore = Restore::find(context, &id)
@@ -100,16 +104,19 @@ async fn wait(context: &Context, event: &Event) -> Result<Option<String>, StepEr
             id: &id,
             execution_arn: &event.execution_arn,
             started_at: &event.started_at,
+            state: "Undo",
             entered_at: event.entered_at,
             attempt: event.attempt,
             failure: event.failure.as_ref(),
         };
-        let progress = undo::look(context, restore.as_ref(), &look).await?;
-        return respond(context, &event.task_token, progress).await;
+        let undoing = undo::look(context, restore.as_ref(), &look).await?;
+        return respond(context, &event.task_token, undoing.into()).await;
     }
     let restore = restore.ok_or_else(|| {
         StepError::defect(format!("restore `{}` has no recorded plan", id.as_str()))
     })?;
+    // Once Undo has begun, what is waited for never comes.
+    restore.hold().await?;
     leave_tokens(context, &restore, event).await?;
     let look = match observe::look(context, &restore, event.wait_for).await {
         // A look that fails in passing counts as one that found nothing, so that the deadline holds.
@@ -160,9 +167,18 @@ fn past_deadline(
     })
 }
 
-/// Answers a token, if there is an answer; what is still awaited otherwise.
-///
-/// A token that is no longer known was answered by somebody else, or its attempt is over: both are ordinary.
+/// What Step Functions heard of a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing: this is still awaited.
+    NotYet(String),
+    /// The answer.
+    Answered,
+    /// Nothing: the token was answered by somebody else, or its attempt or its execution is over. All are ordinary.
+    TooLate,
+}
+
+/// Answers a token, if there is an answer.
 ///
 /// # Errors
 /// What Step Functions refuses.
@@ -170,12 +186,12 @@ pub async fn respond(
     context: &Context,
     task_token: &str,
     progress: Progress,
-) -> Result<Option<String>, StepError> {
+) -> Result<Heard, StepError> {
     let sfn = context.aws.sfn();
-    let (answered, gone) = match progress {
+    match progress {
         Progress::Pending(seen) => {
             tracing::info!(seen, "waiting");
-            return Ok(Some(seen));
+            Ok(Heard::NotYet(seen))
         }
         Progress::Done(output) => {
             let sent = sfn
@@ -184,7 +200,7 @@ pub async fn respond(
                 .output(output.to_string())
                 .send()
                 .await;
-            split(sent, "report success")
+            heard(sent, "report success")
         }
         Progress::Failed(error) => {
             tracing::error!(code = error.code().id, "{error}");
@@ -196,27 +212,29 @@ pub async fn respond(
                 .cause(cause)
                 .send()
                 .await;
-            split(sent, "report failure")
+            heard(sent, "report failure")
         }
-    };
-    if gone {
-        tracing::info!("the token is no longer awaited");
     }
-    answered.map(|()| None)
 }
 
-fn split<T, E>(
+fn heard<T, E>(
     sent: Result<T, aws_sdk_sfn::error::SdkError<E>>,
     action: &str,
-) -> (Result<(), StepError>, bool)
+) -> Result<Heard, StepError>
 where
     E: aws_sdk_sfn::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     match sent {
-        Ok(_) => (Ok(()), false),
-        Err(error) if matches!(wire_code(&error), Some("TaskTimedOut" | "TaskDoesNotExist")) => {
-            (Ok(()), true)
+        Ok(_) => Ok(Heard::Answered),
+        Err(error)
+            if matches!(
+                wire_code(&error),
+                Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken")
+            ) =>
+        {
+            tracing::info!("the token is no longer awaited");
+            Ok(Heard::TooLate)
         }
-        Err(error) => (Err(StepError::from_sdk(action, error)), false),
+        Err(error) => Err(StepError::from_sdk(action, error)),
     }
 }

@@ -3,8 +3,10 @@
 //! The look is at what carries the restore's tag and at what the ledger names, not
 //! at what our own calls answered. Only when neither is there any more is the end
 //! `FailedClean`. Past the deadline, whatever is still there is named, each with the
-//! command that removes it, and the end is `FailedDirty`. A target that is in service
-//! is kept; then the end is dirty too, because the run failed and something stands.
+//! command that removes it, and the end is `FailedDirty`; so is at once what somebody
+//! protected against deletion, because no waiting changes that. A target that is in
+//! service is kept; then the end is dirty too, because the run failed and something
+//! stands.
 
 use aurora_restore_core::errors::{AR0020, AR0026, AR0099, Code, wire_code};
 use aurora_restore_core::ledger::{
@@ -14,14 +16,14 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{self, Found};
 use aurora_restore_core::{Context, Plan, Restore, StepError, ownership};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::Progress;
 
-/// What cannot be seen may still appear this long after Undo began: a create call whose answer was lost, or a
-/// resource that RDS does not show yet.
+/// What cannot be seen may still appear this long after the lock was sealed: a create call that was under way or
+/// whose answer was lost, or a resource that RDS does not show yet.
 const APPEARS_WITHIN: time::Duration = time::Duration::minutes(3);
 
 /// Undo gives up after two hours at most: its loop writes many events, and a history holds 25,000.
@@ -74,7 +76,9 @@ pub struct Look<'a> {
     pub execution_arn: &'a str,
     /// When the execution started, as Step Functions tells it.
     pub started_at: &'a str,
-    /// When the waiting began.
+    /// The state that undoes: its first record says from when the deadline counts.
+    pub state: &'a str,
+    /// When the undo began, where there is no such record.
     pub entered_at: OffsetDateTime,
     /// How often this wait has looked before.
     pub attempt: u32,
@@ -82,10 +86,29 @@ pub struct Look<'a> {
     pub failure: Option<&'a Failure>,
 }
 
+/// What an undo has come to.
+#[derive(Debug)]
+pub enum Undoing {
+    /// What is left goes by itself, or may still appear; a word for the log.
+    Pending(String),
+    /// Something is there and is not being deleted: Undo has to ask again.
+    Again,
+    /// It is over, and this end is on record.
+    Ended(Ending),
+}
+
+impl From<Undoing> for Progress {
+    fn from(undoing: Undoing) -> Self {
+        match undoing {
+            Undoing::Pending(seen) => Self::Pending(seen),
+            // The state machine goes back to Undo.
+            Undoing::Again => Self::Done(json!({ "status": Status::Running.name() })),
+            Undoing::Ended(ending) => Self::Done(serde_json::to_value(ending).unwrap_or_default()),
+        }
+    }
+}
+
 /// Looks once, and records the end when there is one.
-///
-/// An answer with the status `Running` sends the state machine back to Undo: something is still there and is
-/// not being deleted.
 ///
 /// # Errors
 /// What RDS or DynamoDB refuses.
@@ -93,25 +116,34 @@ pub async fn look(
     context: &Context,
     restore: Option<&Restore>,
     look: &Look<'_>,
-) -> Result<Progress, StepError> {
+) -> Result<Undoing, StepError> {
     let Some(restore) = restore else {
         let ending = ending(look.failure, Vec::new(), Vec::new());
         ledger::end_without_plan(context, look.id, look.execution_arn, &ending).await?;
-        return Ok(done(&ending));
+        return Ok(Undoing::Ended(ending));
     };
+    // A repeated step, or an execution that goes on after its undo was finished for it: the end stands.
+    if let Some(recorded) = ledger::ending(&context.table(), look.id).await?
+        && recorded.status != Status::Restored
+    {
+        return Ok(Undoing::Ended(recorded));
+    }
+    let now = context.clock.now();
+    let sealed_at = restore.seal(now).await?;
     let in_service = restore.is_in_service().await?;
     let seen = Seen::now(context, restore, in_service).await?;
     // A record of an earlier execution of the same name says nothing of this undo.
     let started = OffsetDateTime::parse(look.started_at, &Rfc3339).unwrap_or(look.entered_at);
-    let recorded = ledger::step_began(context, look.id, "Undo").await?;
+    let recorded = ledger::step_began(context, look.id, look.state).await?;
     let began = recorded
         .filter(|began| *began >= started)
         .unwrap_or(look.entered_at);
-    let now = context.clock.now();
     let minutes = restore.plan().waits.change_deadline_minutes;
     let deadline = began + time::Duration::minutes(minutes.min(LONGEST_MINUTES).into());
-    if !seen.leaving.is_empty() && now < deadline {
-        let stays = seen.leaving.iter().find(|found| found.status != "deleting");
+    // For what somebody protected against deletion there is nothing to wait for.
+    let going = || seen.leaving.iter().filter(|found| !found.protected);
+    if now < deadline && going().next().is_some() {
+        let stays = going().find(|found| found.status != "deleting");
         return Ok(match stays {
             // A status may lag behind an accepted call, so the first look draws no conclusion.
             Some(found) if look.attempt > 0 => {
@@ -120,20 +152,14 @@ pub async fn look(
                     status = found.status,
                     "not being deleted; undo tries again"
                 );
-                done(&Ending {
-                    status: Status::Running,
-                    error: None,
-                    cause: None,
-                    leftovers: Vec::new(),
-                    kept: Vec::new(),
-                    target: None,
-                })
+                Undoing::Again
             }
-            _ => Progress::Pending(format!("{} resources still there", seen.leaving.len())),
+            _ => Undoing::Pending(format!("{} resources still there", going().count())),
         });
     }
-    if seen.leaving.is_empty() && !seen.gone.is_empty() && now < began + APPEARS_WITHIN {
-        return Ok(Progress::Pending(format!(
+    let appears_until = sealed_at.unwrap_or(began) + APPEARS_WITHIN;
+    if going().next().is_none() && !seen.gone.is_empty() && now < appears_until {
+        return Ok(Undoing::Pending(format!(
             "{} resources may still appear",
             seen.gone.len()
         )));
@@ -146,12 +172,7 @@ pub async fn look(
         .map(|found| leftover(found, region))
         .collect();
     let ending = ending(look.failure, leftovers, seen.kept);
-    restore.end(&ending, now).await?;
-    Ok(done(&ending))
-}
-
-fn done(ending: &Ending) -> Progress {
-    Progress::Done(serde_json::to_value(ending).unwrap_or_default())
+    restore.end(&ending, now).await.map(Undoing::Ended)
 }
 
 /// A fresh look at the account.
@@ -191,6 +212,7 @@ impl Seen {
                     arn: resource.arn.clone(),
                     identifier: resource.identifier.clone(),
                     status: "present".to_owned(),
+                    protected: false,
                 });
             } else if resource.state != ResourceState::Removed
                 && !leaving
@@ -252,6 +274,10 @@ fn leftover(found: &Found, region: &str) -> Leftover {
     let command = match found.kind {
         ResourceKind::Instance => format!(
             "aws rds delete-db-instance --region {region} --db-instance-identifier {name} --skip-final-snapshot"
+        ),
+        ResourceKind::Cluster if found.protected => format!(
+            "aws rds modify-db-cluster --region {region} --db-cluster-identifier {name} --no-deletion-protection --apply-immediately && \
+             aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
         ),
         ResourceKind::Cluster => format!(
             "aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"

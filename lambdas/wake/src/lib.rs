@@ -10,7 +10,7 @@ use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wait::{Progress, WaitFor, observe};
+use wait::{Heard, Progress, WaitFor, observe};
 
 /// The step.
 pub const STEP: Step = Step { name: "wake", run };
@@ -89,6 +89,6 @@ async fn answers(context: &Context, arn: &str) -> Result<bool, StepError> {
         }
         decided => wait::respond(context, &waiting.task_token, decided)
             .await
-            .map(|_| true),
+            .map(|heard| heard == Heard::Answered),
     }
 }
