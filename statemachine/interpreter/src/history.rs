@@ -26,6 +26,7 @@ pub enum EventType {
     ExecutionFailed,
     ExecutionTimedOut,
     ExecutionAborted,
+    ExecutionRedriven,
     TaskStateEntered,
     TaskStateExited,
     TaskStateAborted,
@@ -107,6 +108,11 @@ pub enum EventDetails {
         error: Option<String>,
         /// The cause.
         cause: Option<String>,
+    },
+    /// `ExecutionRedriven`.
+    ExecutionRedriven {
+        /// How often the execution has been redriven, this time included.
+        redrive_count: u64,
     },
     /// `…StateEntered`.
     StateEntered {
@@ -290,6 +296,9 @@ impl EventDetails {
             Self::Failure { error, cause } => fields
                 .with_some("error", error.as_deref())
                 .with_some("cause", cause.as_deref()),
+            Self::ExecutionRedriven { redrive_count } => {
+                fields.with("redriveCount", *redrive_count)
+            }
             Self::StateEntered { name, input } => fields
                 .with("name", name.as_str())
                 .with_payload("input", input),
@@ -438,7 +447,8 @@ impl History {
         self.len() == 0
     }
 
-    /// State transitions as Step Functions bills them: each state entered and each retry.
+    /// State transitions as Step Functions bills them: each state entered, each retry
+    /// and each redrive.
     #[must_use]
     pub fn transitions(&self) -> u64 {
         self.shared.progress.borrow().transitions
@@ -526,6 +536,17 @@ impl History {
         });
     }
 
+    /// Adds the event that takes the execution up again, and returns its id.
+    pub(crate) fn reopen(&self, timestamp: OffsetDateTime, redrive_count: u64) -> u64 {
+        self.shared
+            .progress
+            .send_modify(|progress| progress.closed = false);
+        self.count_transition();
+        let ending = self.len() as u64;
+        let details = EventDetails::ExecutionRedriven { redrive_count };
+        self.add(timestamp, ending, EventType::ExecutionRedriven, details)
+    }
+
     /// Whether an event has been dropped for want of room.
     pub(crate) fn is_full(&self) -> bool {
         self.shared.progress.borrow().full
@@ -562,7 +583,7 @@ pub struct HistorySubscription {
 }
 
 impl HistorySubscription {
-    /// The next event; `None` after the execution's last.
+    /// The next event; `None` after the one that ends the execution. A redrive goes on.
     pub async fn next(&mut self) -> Option<HistoryEvent> {
         loop {
             let progress = *self.progress.borrow_and_update();

@@ -6,7 +6,7 @@
 //! refuses when a definition is loaded, never in the middle of a run.
 //!
 //! - [`StateMachine`] is a loaded definition; [`DefinitionError`] lists all that is wrong with one.
-//! - [`Interpreter`] starts executions; a [`TaskRunner`] does what Task states ask for.
+//! - [`Interpreter`] starts and redrives executions; a [`TaskRunner`] does what Task states ask for.
 //! - [`Execution`] is the handle to one run: its status, its [`History`], and how to stop it.
 //! - [`TaskTokens`] answers `SendTaskSuccess`, `SendTaskFailure` and `SendTaskHeartbeat`.
 //! - [`Clock`] is time; [`RuntimeClock`] follows tokio's, which a test can pause.
@@ -48,7 +48,7 @@ mod tokens;
 
 pub use clock::{Clock, RuntimeClock, Sleep};
 pub use definition::{DefinitionError, Problem, QueryLanguage, StateMachine};
-pub use execution::{Execution, Interpreter, Launch, Outcome, Status};
+pub use execution::{Execution, Interpreter, Launch, NotRedrivable, Outcome, Status};
 pub use history::{EventDetails, EventType, History, HistoryEvent, HistorySubscription};
 pub use task::{
     IntegrationPattern, LambdaInvocation, TaskFailure, TaskFuture, TaskRequest, TaskRunner,

@@ -90,6 +90,10 @@ impl Failure {
         self.error.as_deref() == Some(TIMEOUT)
     }
 
+    pub(crate) fn is_data_limit(&self) -> bool {
+        self.error.as_deref() == Some(DATA_LIMIT_EXCEEDED)
+    }
+
     pub(crate) fn is_terminal(&self) -> bool {
         self.nature == Nature::Terminal
     }

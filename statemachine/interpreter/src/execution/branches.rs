@@ -12,21 +12,22 @@ use std::task::Poll;
 
 use serde_json::{Value, json};
 
-use super::active::Active;
+use super::position::Position;
 use super::strand::{Strand, Visit, plain};
 use crate::definition::states::{Amount, Flow, Map, Parallel};
 use crate::history::{EventDetails, EventType};
 use crate::retry::Failure;
 
-/// A strand under way, as what it will have come to: its last event and its result.
-type Branch<'b> = Pin<Box<dyn Future<Output = (u64, Result<Value, Failure>)> + Send + 'b>>;
+/// A strand under way, as what it will have come to: its last event and whether it
+/// failed. Its output is in its position.
+type Branch<'b> = Pin<Box<dyn Future<Output = (u64, Result<(), Failure>)> + Send + 'b>>;
 
 /// Branches under way, with their index.
 struct Running<'b>(Vec<(usize, Branch<'b>)>);
 
 impl Running<'_> {
     /// The next branch to end; `None` when none is under way.
-    async fn next(&mut self) -> Option<(usize, u64, Result<Value, Failure>)> {
+    async fn next(&mut self) -> Option<(usize, u64, Result<(), Failure>)> {
         std::future::poll_fn(|context| {
             if self.0.is_empty() {
                 return Poll::Ready(None);
@@ -46,69 +47,75 @@ impl Running<'_> {
 }
 
 impl<'r> Strand<'r> {
-    /// A strand of its own for a branch: it starts from here and sees what is seen here.
-    fn branch(&self) -> Self {
-        Self {
-            run: self.run,
-            last: self.last,
-            variables: self.variables.clone(),
-            map_item: self.map_item.clone(),
-            active: self.active.branch(),
-        }
-    }
-
     pub(super) async fn attempt_parallel(
         &mut self,
         visit: &Visit<'_>,
         parallel: &Parallel,
         input: &Value,
     ) -> Result<Value, Failure> {
-        let context = self.context(visit, None);
-        let input = self.fill(parallel.parameters.as_ref(), visit, input, &context)?;
-        self.record(EventType::ParallelStateStarted, EventDetails::None);
-        let mut running = Running(Vec::new());
-        let mut actives = Vec::new();
-        for (index, flow) in parallel.branches.iter().enumerate() {
-            let branch = self.branch();
-            actives.push(Arc::clone(&branch.active));
-            running
-                .0
-                .push((index, branch.walk_branch(flow, input.clone())));
-        }
-        let mut results = vec![Value::Null; parallel.branches.len()];
-        while let Some((index, last, result)) = running.next().await {
-            self.last = last;
-            match result {
-                Ok(output) => results[index] = output,
-                Err(failure) => {
-                    drop(running);
-                    if !failure.is_terminal() {
-                        for active in &actives {
-                            self.note_aborted(active);
-                        }
-                    }
-                    self.active.leave_branches();
-                    return Err(failure);
-                }
+        // A redrive goes on with the branches that failed or were cut short, and says
+        // nothing of a start (recorded on AWS).
+        if !self.position.resume() {
+            let context = self.context(visit, None);
+            let input = self.fill(parallel.parameters.as_ref(), visit, input, &context)?;
+            self.record(EventType::ParallelStateStarted, EventDetails::None);
+            self.position.begin(VecDeque::new());
+            for index in 0..parallel.branches.len() {
+                let map_item = self.position.map_item().cloned();
+                self.add_branch(index, self.last, input.clone(), map_item);
             }
         }
-        self.active.leave_branches();
+        let unfinished = self.position.unfinished().into_iter();
+        let mut running = Running(
+            unfinished
+                .map(|(index, branch)| (index, self.walk_branch(branch, &parallel.branches[index])))
+                .collect(),
+        );
+        while let Some((_, last, result)) = running.next().await {
+            self.last = last;
+            if let Err(failure) = result {
+                drop(running);
+                if !failure.is_terminal() {
+                    for (_, branch) in self.position.unfinished() {
+                        self.note_aborted(&branch);
+                    }
+                }
+                self.position.suspend();
+                return Err(failure);
+            }
+        }
         self.note(EventType::ParallelStateSucceeded, EventDetails::None);
-        Ok(Value::Array(results))
+        Ok(Value::Array(self.position.outputs()))
     }
 
-    fn walk_branch<'b>(mut self, flow: &'b Flow, input: Value) -> Branch<'b>
+    /// One more branch: it starts after this event and sees what is seen here.
+    fn add_branch(
+        &self,
+        index: usize,
+        event: u64,
+        input: Value,
+        map_item: Option<Value>,
+    ) -> Arc<Position> {
+        let branch = Position::start(event, input, self.variables.clone(), map_item);
+        self.position.add_branch(index, &branch);
+        branch
+    }
+
+    /// Goes through a branch from where it stands.
+    fn walk_branch<'b>(&self, branch: Arc<Position>, flow: &'b Flow) -> Branch<'b>
     where
         'r: 'b,
     {
+        let mut strand = Strand::at(self.run, branch);
         Box::pin(async move {
-            let result = self.run_flow(flow, input).await;
-            (self.last, result)
+            let result = strand.run_flow(flow).await;
+            let result = result.map(|output| strand.position.finish(output));
+            (strand.last, result)
         })
     }
 
-    fn note_aborted(&self, active: &Active) {
-        for event_type in active.aborted() {
+    fn note_aborted(&self, branch: &Position) {
+        for event_type in branch.aborted() {
             self.note(event_type, EventDetails::None);
         }
     }
@@ -119,45 +126,91 @@ impl<'r> Strand<'r> {
         map: &Map,
         input: &Value,
     ) -> Result<Value, Failure> {
-        let items = self.items(visit, map, input)?;
-        let concurrency = self.concurrency(visit, map, input)?;
-        self.record(
-            EventType::MapStateStarted,
-            EventDetails::MapStarted {
-                length: items.len(),
-            },
-        );
-        let mut iterations = Iterations {
-            visit,
-            map,
-            input,
-            waiting: items.into_iter().enumerate().collect(),
-            running: Running(Vec::new()),
-            started: Vec::new(),
+        // As in a Parallel state; items that had not started do so now (recorded on AWS).
+        let items = if self.position.resume() {
+            None
+        } else {
+            Some(self.items(visit, map, input)?)
         };
-        let mut results = vec![Value::Null; iterations.waiting.len()];
-        while iterations.running.0.len() < concurrency && iterations.start_next(self)? {}
-        while let Some((index, last, result)) = iterations.running.next().await {
+        let concurrency = self.concurrency(visit, map, input)?;
+        if let Some(items) = items {
+            let length = items.len();
+            self.record(
+                EventType::MapStateStarted,
+                EventDetails::MapStarted { length },
+            );
+            self.position.begin(items.into_iter().enumerate().collect());
+        }
+        let unfinished = self.position.unfinished().into_iter();
+        let mut running = Running(
+            unfinished
+                .map(|(index, branch)| (index, self.walk_branch(branch, &map.processor)))
+                .collect(),
+        );
+        while running.0.len() < concurrency && self.start_next(visit, map, input, &mut running)? {}
+        while let Some((index, last, result)) = running.next().await {
             self.last = last;
-            match result {
-                Ok(output) => {
-                    results[index] = output;
-                    let succeeded =
-                        self.note(EventType::MapIterationSucceeded, iteration(visit, index));
-                    iterations.started.retain(|(started, _)| *started != index);
-                    if !iterations.start_next(self)? && iterations.running.0.is_empty() {
-                        self.last = succeeded; // recorded on AWS: only the last one is followed
-                    }
-                }
-                Err(failure) => {
-                    iterations.abort(self, index, &failure);
-                    return Err(failure);
-                }
+            if let Err(failure) = result {
+                drop(running);
+                self.note_abandoned(visit, index, &failure);
+                self.position.suspend();
+                return Err(failure);
+            }
+            let succeeded = self.note(EventType::MapIterationSucceeded, iteration(visit, index));
+            if !self.start_next(visit, map, input, &mut running)? && running.0.is_empty() {
+                self.last = succeeded; // recorded on AWS: only the last one is followed
             }
         }
-        self.active.leave_branches();
         self.note(EventType::MapStateSucceeded, EventDetails::None);
-        Ok(Value::Array(results))
+        Ok(Value::Array(self.position.outputs()))
+    }
+
+    /// Starts the next item's iteration, if one is waiting.
+    fn start_next<'b>(
+        &self,
+        visit: &Visit<'_>,
+        map: &'b Map,
+        input: &Value,
+        running: &mut Running<'b>,
+    ) -> Result<bool, Failure>
+    where
+        'r: 'b,
+    {
+        let Some((index, item)) = self.position.next_item() else {
+            return Ok(false);
+        };
+        let map_item = json!({ "Index": index, "Value": item });
+        let input = if map.selector.is_some() {
+            let context = self.context_for(visit, None, Some(&map_item));
+            self.fill(map.selector.as_ref(), visit, input, &context)?
+        } else {
+            item
+        };
+        let started = self.note(EventType::MapIterationStarted, iteration(visit, index));
+        let branch = self.add_branch(index, started, input, Some(map_item));
+        let walk = self.walk_branch(branch, &map.processor);
+        let walk = Box::pin(async move {
+            tokio::task::yield_now().await; // all iterations start before the first one's states do
+            walk.await
+        });
+        running.0.push((index, walk));
+        Ok(true)
+    }
+
+    /// Says of every iteration under way that it was aborted, of the failed one that it failed.
+    fn note_abandoned(&self, visit: &Visit<'_>, failed: usize, failure: &Failure) {
+        if failure.is_terminal() {
+            return;
+        }
+        for (index, branch) in self.position.unfinished() {
+            let event_type = if index == failed {
+                EventType::MapIterationFailed
+            } else {
+                EventType::MapIterationAborted
+            };
+            self.note(event_type, iteration(visit, index));
+            self.note_aborted(&branch);
+        }
     }
 
     fn items(&self, visit: &Visit<'_>, map: &Map, input: &Value) -> Result<Vec<Value>, Failure> {
@@ -217,60 +270,6 @@ impl<'r> Strand<'r> {
         } else {
             usize::try_from(most).unwrap_or(usize::MAX)
         })
-    }
-}
-
-/// The iterations of one attempt at a Map state.
-struct Iterations<'b> {
-    visit: &'b Visit<'b>,
-    map: &'b Map,
-    input: &'b Value,
-    waiting: VecDeque<(usize, Value)>,
-    running: Running<'b>,
-    /// What is under way, so that an abort can tell.
-    started: Vec<(usize, Arc<Active>)>,
-}
-
-impl<'b> Iterations<'b> {
-    /// Starts the next item's iteration, if one is waiting.
-    fn start_next<'r: 'b>(&mut self, strand: &Strand<'r>) -> Result<bool, Failure> {
-        let Some((index, item)) = self.waiting.pop_front() else {
-            return Ok(false);
-        };
-        let mut branch = strand.branch();
-        branch.map_item = Some(json!({ "Index": index, "Value": item }));
-        let input = if self.map.selector.is_some() {
-            let context = branch.context(self.visit, None);
-            branch.fill(self.map.selector.as_ref(), self.visit, self.input, &context)?
-        } else {
-            item
-        };
-        branch.record(EventType::MapIterationStarted, iteration(self.visit, index));
-        self.started.push((index, Arc::clone(&branch.active)));
-        let flow = &self.map.processor;
-        let walk = Box::pin(async move {
-            tokio::task::yield_now().await; // all iterations start before the first one's states do
-            branch.walk_branch(flow, input).await
-        });
-        self.running.0.push((index, walk));
-        Ok(true)
-    }
-
-    /// Drops every iteration and says so, the failed one in its place.
-    fn abort(self, strand: &Strand<'_>, failed: usize, failure: &Failure) {
-        drop(self.running);
-        if !failure.is_terminal() {
-            for (index, active) in &self.started {
-                let event_type = if *index == failed {
-                    EventType::MapIterationFailed
-                } else {
-                    EventType::MapIterationAborted
-                };
-                strand.note(event_type, iteration(self.visit, *index));
-                strand.note_aborted(active);
-            }
-        }
-        strand.active.leave_branches();
     }
 }
 

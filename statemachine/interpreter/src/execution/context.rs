@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::Launch;
+use super::run::Run;
 use crate::timestamp;
 
 /// What a state knows of itself.
@@ -18,20 +18,17 @@ pub(super) struct StateContext<'c> {
 }
 
 /// Builds the context object of a state.
-pub(super) fn context(
-    launch: &Launch,
-    started_at: OffsetDateTime,
-    state: &StateContext<'_>,
-) -> Value {
+pub(super) fn context(run: &Run, state: &StateContext<'_>) -> Value {
+    let launch = &run.launch;
     let machine = launch.state_machine_arn.as_str();
     let mut context = json!({
         "Execution": {
             "Id": launch.execution_arn,
             "Input": launch.input,
-            "StartTime": timestamp::format(started_at),
+            "StartTime": timestamp::format(run.started_at),
             "Name": launch.name,
             "RoleArn": launch.role_arn,
-            "RedriveCount": 0,
+            "RedriveCount": run.redrives.count,
         },
         "StateMachine": {
             "Id": machine,
@@ -42,6 +39,9 @@ pub(super) fn context(
             "EnteredTime": timestamp::format(state.entered_at),
         },
     });
+    if let Some(at) = run.redrives.last {
+        context["Execution"]["RedriveTime"] = timestamp::format(at).into();
+    }
     if let Some(count) = state.retry_count {
         context["State"]["RetryCount"] = count.into();
     }

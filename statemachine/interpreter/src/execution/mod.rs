@@ -2,18 +2,20 @@
 //!
 //! [`Interpreter::start`] makes a handle and a future. The future walks the
 //! machine ([`strand`]), does its tasks ([`work`]) and its branches
-//! ([`branches`]); the handle reads what it leaves behind.
+//! ([`branches`]); the handle reads what it leaves behind. Where it stands
+//! ([`position`]) outlives it, so that a [`redrive`] can go on from there.
 
-mod active;
 mod branches;
 mod context;
+mod position;
+mod redrive;
 mod run;
 mod strand;
 pub(crate) mod variables;
 mod work;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rand::RngExt as _;
 use serde_json::Value;
@@ -22,10 +24,14 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::definition::{DefinitionError, StateMachine};
-use crate::history::History;
+use crate::history::{EventDetails, EventType, History};
 use crate::task::TaskRunner;
 use crate::tokens::TaskTokens;
+use position::Position;
+pub use redrive::NotRedrivable;
+use redrive::Redrives;
 use run::Run;
+use variables::Variables;
 
 /// Starts executions, and owns what they share: runner, clock, tokens and seed.
 ///
@@ -90,17 +96,28 @@ impl Interpreter {
         machine: &StateMachine,
         launch: Launch,
     ) -> (Execution, impl Future<Output = ()> + Send + 'static + use<>) {
+        let started_at = self.clock.now();
+        let history = History::new();
+        let details = EventDetails::ExecutionStarted {
+            input: launch.input.to_string(),
+            role_arn: launch.role_arn.clone(),
+        };
+        let first = history.add(started_at, 0, EventType::ExecutionStarted, details);
+        // On AWS the first state's entry follows event 0, not the start of the execution.
+        let position = Position::start(0, launch.input.clone(), Variables::default(), None);
         let execution = Execution {
             inner: Arc::new(Inner {
+                machine: machine.clone(),
                 launch,
-                history: History::new(),
-                started_at: self.clock.now(),
+                history,
+                started_at,
+                position,
+                redrives: Mutex::default(),
                 outcome: watch::Sender::default(),
                 stop: watch::Sender::default(),
             }),
         };
-        let run = Run::new(self, machine, &execution);
-        run.announce();
+        let run = Run::new(self, &execution, Redrives::default(), first);
         let handle = execution.clone();
         (execution, Box::pin(run.drive(handle)))
     }
@@ -215,9 +232,13 @@ pub struct Execution {
 
 #[derive(Debug)]
 struct Inner {
+    /// As it was at the start: a redrive goes on with the same definition.
+    machine: StateMachine,
     launch: Launch,
     history: History,
     started_at: OffsetDateTime,
+    position: Arc<Position>,
+    redrives: Mutex<Redrives>,
     outcome: watch::Sender<Option<(Outcome, OffsetDateTime)>>,
     /// What a caller stopped it with: the error and the cause.
     stop: watch::Sender<Option<(Option<String>, Option<String>)>>,
@@ -243,7 +264,7 @@ impl Execution {
             .map_or(Status::Running, |outcome| outcome.status())
     }
 
-    /// How it ended; `None` while it runs.
+    /// How it ended; `None` while it runs, and again once it is redriven.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.inner
@@ -291,7 +312,7 @@ impl Execution {
         self.inner.outcome.send_replace(Some((outcome, at)));
     }
 
-    /// Waits for the end.
+    /// Waits for the end: once it is redriven, for the next one.
     pub async fn finished(&self) -> Outcome {
         let mut outcome = self.inner.outcome.subscribe();
         loop {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::position::Position;
+use super::redrive::Redrives;
 use super::strand::Strand;
 use super::{Execution, Interpreter, Launch, Outcome};
 use crate::chance::Chance;
@@ -26,6 +28,10 @@ pub(super) struct Run {
     pub(super) history: History,
     pub(super) launch: Launch,
     pub(super) started_at: OffsetDateTime,
+    pub(super) redrives: Redrives,
+    position: Arc<Position>,
+    /// The event this run begins with.
+    first: u64,
 }
 
 /// What ended the walk through the machine.
@@ -37,21 +43,31 @@ enum Ended {
 }
 
 impl Run {
+    /// The run of an execution that `first` has begun.
     pub(super) fn new(
         interpreter: &Interpreter,
-        machine: &StateMachine,
         execution: &Execution,
+        redrives: Redrives,
+        first: u64,
     ) -> Self {
         let launch = execution.launch().clone();
+        // A redrive that drew the same numbers would revive dead task tokens.
+        let drawn_for = match redrives.count {
+            0 => launch.execution_arn.clone(),
+            count => format!("{}#{count}", launch.execution_arn),
+        };
         Self {
-            machine: machine.clone(),
+            machine: execution.inner.machine.clone(),
             runner: Arc::clone(&interpreter.runner),
             clock: Arc::clone(&interpreter.clock),
             tokens: interpreter.tokens.clone(),
-            chance: Chance::new(interpreter.seed, &launch.execution_arn),
+            chance: Chance::new(interpreter.seed, &drawn_for),
             history: execution.history().clone(),
             started_at: execution.started_at(),
+            position: Arc::clone(&execution.inner.position),
             launch,
+            redrives,
+            first,
         }
     }
 
@@ -64,20 +80,15 @@ impl Run {
             .unwrap_or_default()
     }
 
-    pub(super) fn announce(&self) {
-        let details = EventDetails::ExecutionStarted {
-            input: self.launch.input.to_string(),
-            role_arn: self.launch.role_arn.clone(),
-        };
-        self.history
-            .add(self.started_at, 0, EventType::ExecutionStarted, details);
-    }
-
     /// Walks through the machine and tells `execution` how it ended.
     pub(super) async fn drive(self, execution: Execution) {
-        let mut strand = Strand::root(&self);
+        let mut strand = Strand::at(&self, Arc::clone(&self.position));
         let ended = self.walk(&mut strand, &execution).await;
-        let last = strand.last_event();
+        let last = if self.redrives.count > 0 && self.history.len() as u64 == self.first {
+            self.first // recorded on AWS: a Fail state that is redriven only fails once more
+        } else {
+            strand.last
+        };
         let now = self.clock.now();
         let (outcome, previous, event_type, details) = match ended {
             _ if self.history.is_full() => Self::failed(last, history_full()),
@@ -131,7 +142,7 @@ impl Run {
             (error, cause) = execution.stopped() => Ended::Stopped(error, cause),
             () = self.history.full() => Ended::HistoryFull,
             () = deadline => Ended::TimedOut,
-            result = strand.run_flow(self.machine.flow(), self.launch.input.clone()) => Ended::ByItself(result),
+            result = strand.run_flow(self.machine.flow()) => Ended::ByItself(result),
         }
     }
 

@@ -1,7 +1,8 @@
 //! One path through the machine: state after state.
 //!
-//! A strand knows the event it is at, the variables it sees and the Map item it
-//! is for. The machine has one; each branch and each iteration gets its own.
+//! A strand knows the event it is at and the variables it sees, and keeps its
+//! [`Position`] up to date. The machine has one; each branch and each iteration
+//! gets its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,8 +12,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::active::Active;
 use super::context::{StateContext, context};
+use super::position::{Here, Position};
 use super::run::Run;
 use super::variables::Variables;
 use crate::definition::states::{
@@ -35,9 +36,7 @@ pub(super) struct Strand<'r> {
     /// The last event on this path.
     pub(super) last: u64,
     pub(super) variables: Variables,
-    /// `$$.Map.Item`, inside a Map state.
-    pub(super) map_item: Option<Value>,
-    pub(super) active: Arc<Active>,
+    pub(super) position: Arc<Position>,
 }
 
 /// One stay in a state, from its entry to its exit.
@@ -62,19 +61,15 @@ impl Visit<'_> {
 }
 
 impl<'r> Strand<'r> {
-    pub(super) fn root(run: &'r Run) -> Self {
-        // On AWS the first state's entry follows event 0, not the start of the execution.
+    /// The strand that goes on from a position.
+    pub(super) fn at(run: &'r Run, position: Arc<Position>) -> Self {
+        let here = position.here();
         Self {
             run,
-            last: 0,
-            variables: Variables::default(),
-            map_item: None,
-            active: Arc::default(),
+            last: here.event,
+            variables: here.variables,
+            position,
         }
-    }
-
-    pub(super) fn last_event(&self) -> u64 {
-        self.last
     }
 
     /// Adds an event and moves to it.
@@ -90,33 +85,37 @@ impl<'r> Strand<'r> {
             .add(self.run.clock.now(), self.last, event_type, details)
     }
 
-    /// Goes through a flow from its start to an end.
-    pub(super) fn run_flow<'s>(&'s mut self, flow: &'s Flow, input: Value) -> Walk<'s> {
+    /// Goes through a flow to an end, from its start or from the state it stands in.
+    ///
+    /// Such a state is not entered again: recorded on AWS, what a redrive does follows
+    /// the state's first entry, whose time `$$.State.EnteredTime` keeps.
+    pub(super) fn run_flow<'s>(&'s mut self, flow: &'s Flow) -> Walk<'s> {
         Box::pin(async move {
-            let mut name = flow.start_at.as_str();
-            let mut input = input;
-            loop {
-                let state = flow
-                    .state(name)
-                    .ok_or_else(|| Failure::runtime(format!("there is no state '{name}'")))?;
-                let (next, output) = self.run_state(state, input).await?;
-                match next {
-                    Some(next) => name = next,
-                    None => return Ok(output),
+            let here = self.position.here();
+            let (mut next, mut output) = match here.state {
+                None => (Some(flow.start_at.as_str()), here.input),
+                Some((name, entered_at)) => {
+                    let visit = Visit {
+                        state: state_of(flow, &name)?,
+                        entered_id: here.event,
+                        entered_at,
+                        raw: here.input,
+                        retry_count: 0,
+                    };
+                    self.stay(visit).await?
                 }
-                input = output;
+            };
+            while let Some(name) = next {
+                let visit = self.enter(state_of(flow, name)?, output);
+                (next, output) = self.stay(visit).await?;
             }
+            Ok(output)
         })
     }
 
     /// Stays in one state; answers with where it leads (`None` is the end) and its output.
-    async fn run_state<'d>(
-        &mut self,
-        state: &'d State,
-        input: Value,
-    ) -> Result<(Option<&'d str>, Value), Failure> {
-        let visit = self.enter(state, input);
-        match &state.kind {
+    async fn stay<'d>(&mut self, visit: Visit<'d>) -> Result<(Option<&'d str>, Value), Failure> {
+        let left = match &visit.state.kind {
             Kind::Task(task) => self.work(visit, &task.after).await,
             Kind::Parallel(parallel) => self.work(visit, &parallel.after).await,
             Kind::Map(map) => self.work(visit, &map.after).await,
@@ -125,7 +124,13 @@ impl<'r> Strand<'r> {
             Kind::Wait(wait) => self.wait(&visit, wait).await,
             Kind::Succeed => self.succeed(&visit).await,
             Kind::Fail(fail) => Err(self.fail(&visit, fail)),
+        };
+        if matches!(&left, Err(failure) if failure.is_data_limit()) {
+            // A redrive runs all branches of such a state, the successful ones too
+            // (Step Functions Developer Guide, "Redriving executions").
+            self.position.forget_attempt();
         }
+        left
     }
 
     fn enter<'d>(&mut self, state: &'d State, raw: Value) -> Visit<'d> {
@@ -136,7 +141,13 @@ impl<'r> Strand<'r> {
         };
         let entered_id = self.record(state.kind.entered(), details);
         self.run.history.count_transition();
-        self.active.enter(state.kind.aborted());
+        let here = Here {
+            state: Some((state.name.clone(), entered_at)),
+            event: entered_id,
+            input: raw.clone(),
+            variables: self.variables.clone(),
+        };
+        self.position.enter(state, here);
         Visit {
             state,
             entered_id,
@@ -169,12 +180,21 @@ impl<'r> Strand<'r> {
         if let Some(event_type) = visit.state.kind.exited() {
             self.record(event_type, details);
         }
-        self.active.enter(None);
         Ok(())
     }
 
     /// The context object as this visit sees it.
     pub(super) fn context(&self, visit: &Visit<'_>, task_token: Option<&str>) -> Value {
+        self.context_for(visit, task_token, self.position.map_item())
+    }
+
+    /// The context object as an iteration of this visit sees it.
+    pub(super) fn context_for(
+        &self,
+        visit: &Visit<'_>,
+        task_token: Option<&str>,
+        map_item: Option<&Value>,
+    ) -> Value {
         let retried = matches!(
             visit.state.kind,
             Kind::Task(_) | Kind::Parallel(_) | Kind::Map(_)
@@ -184,9 +204,9 @@ impl<'r> Strand<'r> {
             entered_at: visit.entered_at,
             retry_count: retried.then_some(visit.retry_count),
             task_token,
-            map_item: self.map_item.as_ref(),
+            map_item,
         };
-        context(&self.run.launch, self.run.started_at, &state)
+        context(self.run, &state)
     }
 
     pub(super) fn scope<'s>(&'s self, input: &'s Value, context: &'s Value) -> Scope<'s> {
@@ -447,6 +467,11 @@ impl<'r> Strand<'r> {
             ))),
         }
     }
+}
+
+fn state_of<'d>(flow: &'d Flow, name: &str) -> Result<&'d State, Failure> {
+    flow.state(name)
+        .ok_or_else(|| Failure::runtime(format!("there is no state '{name}'")))
 }
 
 pub(super) fn follow_next(next: &Next) -> Option<&str> {

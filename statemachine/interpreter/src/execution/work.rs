@@ -41,6 +41,7 @@ impl Strand<'_> {
             };
             self.run.clock.sleep(delay).await;
             visit.retry_count += 1;
+            self.position.forget_attempt();
             self.run.history.count_transition();
         };
         match self.settle(&visit, after, &result) {
