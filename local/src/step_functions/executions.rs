@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use asl_interpreter::{Execution, Launch, Outcome, Status};
+use asl_interpreter::{Execution, Interpreter, Launch, Outcome, Status};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::names::{check_name, execution_arn, machine_arn};
+use super::redrives::{Redrives, redrive_status};
 use super::{Run, StepFunctions, paged};
 use crate::events::Event;
 use crate::fields::{Fields, epoch_seconds};
@@ -61,21 +63,36 @@ impl StepFunctions {
                 input,
                 machine,
                 start_number: place.starts,
+                redrives: Redrives::default(),
+                ends_published: Arc::new(watch::Sender::default()),
             };
             place.runs.insert(key, run.clone());
             Ok((run, Some(work)))
         })?;
         if let Some(work) = work {
-            announce(&world, caller, &run);
-            let (watched, caller, weak) = (run.clone(), caller.clone(), Arc::downgrade(&world));
-            world.spawn(async move {
-                work.await;
-                if let Some(world) = weak.upgrade() {
-                    announce(&world, &caller, &watched);
-                }
-            });
+            self.follow(&world, caller, &run, work);
         }
         Ok(run)
+    }
+
+    /// Lets a run do its work, and publishes that it runs and how it ends.
+    pub(super) fn follow(
+        &self,
+        world: &Arc<World>,
+        caller: &Caller,
+        run: &Run,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        announce(world, caller, &self.interpreter, run);
+        let (interpreter, run) = (self.interpreter.clone(), run.clone());
+        let (caller, weak) = (caller.clone(), Arc::downgrade(world));
+        world.spawn(async move {
+            work.await;
+            if let Some(world) = weak.upgrade() {
+                announce(&world, &caller, &interpreter, &run);
+            }
+            run.ends_published.send_modify(|ends| *ends += 1);
+        });
     }
 
     pub(super) fn describe_execution(
@@ -98,9 +115,9 @@ impl StepFunctions {
             }
             Some(Outcome::TimedOut) | None => {}
         }
-        answer["redriveCount"] = 0.into();
-        answer["redriveStatus"] = "NOT_REDRIVABLE".into();
-        answer["redriveStatusReason"] = "the local cloud does not redrive".into();
+        let (status, reason) = self.redrive_status(caller, &run);
+        answer["redriveStatus"] = status.into();
+        put_if_given(&mut answer, "redriveStatusReason", reason);
         Ok(answer)
     }
 
@@ -110,6 +127,12 @@ impl StepFunctions {
         fields: Fields<'_>,
     ) -> Result<Value, ApiError> {
         let machine = self.machine(caller, fields.required("stateMachineArn")?)?;
+        if fields.value("redriveFilter").is_some() {
+            // AWS takes it together with a Map Run only, and refuses it beside a state machine (recorded).
+            let text = "redriveFilter is for the executions of a Map Run, which the local cloud does not have: \
+                        leave it out";
+            return Err(ApiError::new(400, "ValidationException", text));
+        }
         let status = fields.text("statusFilter")?;
         let mut runs: Vec<Run> = self.places.with(caller, |place| {
             let runs = place
@@ -183,7 +206,11 @@ fn listed(execution: &Execution) -> Value {
         "name": launch.name,
         "status": execution.status().name(),
         "startDate": epoch_seconds(execution.started_at()),
+        "redriveCount": execution.redrive_count(),
     });
+    if let Some(redriven) = execution.redriven_at() {
+        answer["redriveDate"] = epoch_seconds(redriven).into();
+    }
     if let Some(stopped) = execution.stopped_at() {
         answer["stopDate"] = epoch_seconds(stopped).into();
     }
@@ -206,7 +233,7 @@ fn remove_data(event: &mut Value) {
 }
 
 /// Publishes the execution's status as it is now.
-fn announce(world: &World, caller: &Caller, run: &Run) {
+fn announce(world: &World, caller: &Caller, interpreter: &Interpreter, run: &Run) {
     let execution = &run.execution;
     let launch = execution.launch();
     let milliseconds =
@@ -228,6 +255,7 @@ fn announce(world: &World, caller: &Caller, run: &Run) {
         }
         Some(Outcome::TimedOut) | None => {}
     }
+    let (redrive_status, redrive_status_reason) = redrive_status(interpreter, execution);
     let detail = json!({
         "executionArn": launch.execution_arn,
         "stateMachineArn": launch.state_machine_arn,
@@ -241,6 +269,10 @@ fn announce(world: &World, caller: &Caller, run: &Run) {
         "outputDetails": output.as_ref().map(|_| json!({ "included": true })),
         "error": error,
         "cause": cause,
+        "redriveCount": execution.redrive_count(),
+        "redriveDate": execution.redriven_at().map(milliseconds),
+        "redriveStatus": redrive_status,
+        "redriveStatusReason": redrive_status_reason,
     });
     world.publish(Event {
         account: caller.account.clone(),

@@ -8,6 +8,7 @@
 mod executions;
 mod machines;
 mod names;
+mod redrives;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use asl_interpreter::{Execution, Interpreter, TaskTokens};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::fields::Fields;
 use crate::lambda::Lambda;
@@ -26,6 +28,7 @@ use crate::request::{ApiError, Caller, Request, Response, response};
 use crate::world::{Service, World};
 use machines::Machine;
 use names::{StatesArn, check_name, no_execution};
+use redrives::Redrives;
 use tasks::LambdaTasks;
 
 /// Most state machines or executions in one answer, and how many when none is asked for.
@@ -58,6 +61,9 @@ struct Run {
     /// The machine as it was then; an update does not change what is running.
     machine: Machine,
     start_number: u64,
+    redrives: Redrives,
+    /// How many of its ends have been published: one, and one more for each redrive.
+    ends_published: Arc<watch::Sender<u64>>,
 }
 
 impl StepFunctions {
@@ -169,6 +175,7 @@ impl StepFunctions {
             "DescribeStateMachineForExecution" => self.describe_machine_of(caller, fields),
             "ListExecutions" => self.list_executions(caller, fields),
             "StopExecution" => self.stop_execution(caller, fields).await,
+            "RedriveExecution" => self.redrive_execution(caller, fields).await,
             "GetExecutionHistory" => self.get_execution_history(caller, fields),
             "SendTaskSuccess" => self.send_task_success(fields),
             "SendTaskFailure" => self.send_task_failure(fields),

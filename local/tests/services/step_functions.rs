@@ -1,8 +1,14 @@
 //! Step Functions: a definition, Lambda functions, and the API around them.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use asl_interpreter::{EventType, Outcome};
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
+use aws_sdk_sfn::operation::redrive_execution::RedriveExecutionError;
+use aws_sdk_sfn::primitives::DateTime;
+use aws_sdk_sfn::types::{ExecutionRedriveStatus, ExecutionStatus, HistoryEventType};
 use local_cloud::LocalCloud;
 use local_cloud::lambda::{FunctionError, FunctionKind, FunctionSettings};
 use serde_json::{Value, json};
@@ -441,5 +447,379 @@ async fn a_state_machine_is_created_changed_described_tagged_and_deleted() {
             .unwrap_err()
             .code,
         "StateMachineDoesNotExist"
+    );
+}
+
+/// The SDK's own client, as the account's root.
+fn sfn(cloud: &LocalCloud) -> aws_sdk_sfn::Client {
+    let key = cloud.root_key(ACCOUNT);
+    let credentials = aws_sdk_sfn::config::Credentials::new(
+        key.access_key_id,
+        key.secret_access_key,
+        None,
+        None,
+        "local cloud",
+    );
+    let config = aws_sdk_sfn::Config::builder()
+        .behavior_version(aws_sdk_sfn::config::BehaviorVersion::latest())
+        .region(aws_sdk_sfn::config::Region::new(REGION))
+        .credentials_provider(credentials)
+        .http_client(cloud.http_client())
+        .time_source(cloud.time_source())
+        .build();
+    aws_sdk_sfn::Client::from_conf(config)
+}
+
+async fn redrive(
+    sfn: &aws_sdk_sfn::Client,
+    arn: &str,
+    token: &str,
+) -> Result<DateTime, RedriveExecutionError> {
+    let redriven = sfn
+        .redrive_execution()
+        .execution_arn(arn)
+        .client_token(token)
+        .send()
+        .await;
+    redriven
+        .map(|redriven| redriven.redrive_date)
+        .map_err(aws_sdk_sfn::error::SdkError::into_service_error)
+}
+
+async fn describe(sfn: &aws_sdk_sfn::Client, name: &str) -> DescribeExecutionOutput {
+    let describe = sfn.describe_execution().execution_arn(execution_arn(name));
+    describe.send().await.unwrap()
+}
+
+/// A function that fails as often as it is told to, and then answers `{"n": 7}`.
+fn add_failing(cloud: &LocalCloud, failures: usize) {
+    let left = std::sync::atomic::AtomicUsize::new(failures);
+    let kind = FunctionKind::in_process(move |_| {
+        let failing = left
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_ok();
+        std::future::ready(if failing {
+            Err(FunctionError::new("Broken", "on purpose"))
+        } else {
+            Ok(json!({ "n": 7 }))
+        })
+    });
+    cloud
+        .add_function(FunctionSettings::new("plan"), kind)
+        .unwrap();
+}
+
+/// Calls `plan` and has no answer to its failure. `result` is what it puts around the answer.
+fn failing_definition(result: &str) -> String {
+    json!({
+        "StartAt": "Plan",
+        "States": { "Plan": {
+            "Type": "Task", "Resource": "arn:aws:states:::lambda:invoke",
+            "Parameters": { "FunctionName": "plan" }, "ResultSelector": { result: "$.Payload" }, "End": true,
+        } },
+    })
+    .to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_execution_that_is_redriven_goes_on_with_a_new_token() {
+    let cloud = cloud();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let kind = FunctionKind::in_process(move |invocation| {
+        let token = invocation.payload["token"].as_str().unwrap_or_default();
+        let _ = tell.send(token.to_owned());
+        async { Ok(Value::Null) }
+    });
+    cloud
+        .add_function(FunctionSettings::new("ask"), kind)
+        .unwrap();
+    let changes = status_changes(&cloud).await;
+    let (client, sfn) = (Client::new(&cloud), sfn(&cloud));
+    create(&client, &waiting_definition()).await;
+    start(&client, "r-1", "{}").await.unwrap();
+    let old_token = told.recv().await.unwrap();
+    let execution = cloud
+        .step_functions()
+        .execution(&execution_arn("r-1"))
+        .unwrap();
+    let stop = sfn.stop_execution().execution_arn(execution_arn("r-1"));
+    stop.error("Cancelled").send().await.unwrap();
+    let stopped = describe(&sfn, "r-1").await;
+    assert_eq!(stopped.status, ExecutionStatus::Aborted);
+    assert_eq!(
+        (stopped.redrive_count, stopped.redrive_date),
+        (Some(0), None)
+    );
+    assert_eq!(
+        stopped.redrive_status,
+        Some(ExecutionRedriveStatus::Redrivable)
+    );
+    assert_eq!(stopped.redrive_status_reason, None);
+
+    let date = redrive(&sfn, &execution_arn("r-1"), "token-1")
+        .await
+        .unwrap();
+    let running = describe(&sfn, "r-1").await;
+    assert_eq!(running.status, ExecutionStatus::Running);
+    assert_eq!((running.stop_date, running.error), (None, None));
+    assert_eq!(
+        (running.redrive_count, running.redrive_date),
+        (Some(1), Some(date))
+    );
+    assert_eq!(
+        running.redrive_status_reason.as_deref(),
+        Some("Execution is RUNNING and cannot be redriven")
+    );
+    assert_eq!(running.start_date, stopped.start_date);
+
+    let new_token = told.recv().await.unwrap();
+    let answer = |token: &str| sfn.send_task_success().task_token(token).output("true");
+    let late = answer(&old_token).send().await.unwrap_err();
+    assert!(late.into_service_error().is_task_timed_out());
+    answer(&new_token).send().await.unwrap();
+    assert_eq!(
+        execution.finished().await,
+        Outcome::Succeeded {
+            output: json!(true)
+        }
+    );
+    let history = sfn.get_execution_history();
+    let history = history.execution_arn(execution_arn("r-1")).send().await;
+    let history = history.unwrap().events;
+    let event = history
+        .iter()
+        .find(|event| event.r#type == HistoryEventType::ExecutionRedriven)
+        .unwrap();
+    assert_eq!(
+        history[event.id as usize - 2].r#type,
+        HistoryEventType::ExecutionAborted
+    );
+    let details = event.execution_redriven_event_details.as_ref().unwrap();
+    assert_eq!(details.redrive_count, Some(1));
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let changes = changes.lock().unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|detail| {
+            (
+                &detail["status"],
+                &detail["redriveCount"],
+                &detail["redriveStatus"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("RUNNING"), &json!(0), &json!("NOT_REDRIVABLE")),
+            (&json!("ABORTED"), &json!(0), &json!("REDRIVABLE")),
+            (&json!("RUNNING"), &json!(1), &json!("NOT_REDRIVABLE")),
+            (&json!("SUCCEEDED"), &json!(1), &json!("NOT_REDRIVABLE")),
+        ]
+    );
+    assert_eq!(changes[3]["redriveDate"], date.to_millis().unwrap());
+}
+
+/// The details of all status changes of executions, as a rule's function sees them.
+async fn status_changes(cloud: &LocalCloud) -> Arc<Mutex<Vec<Value>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let seen_by_function = Arc::clone(&seen);
+    let kind = FunctionKind::in_process(move |invocation| {
+        let detail = invocation.payload["detail"].clone();
+        seen_by_function.lock().unwrap().push(detail);
+        async { Ok(Value::Null) }
+    });
+    let function = cloud
+        .add_function(FunctionSettings::new("watch"), kind)
+        .unwrap();
+    let client = Client::new(cloud);
+    let pattern = json!({ "source": ["aws.states"] }).to_string();
+    let targets = json!({ "Rule": "changes", "Targets": [{ "Id": "watch", "Arn": function }] });
+    for (operation, request) in [
+        (
+            "PutRule",
+            json!({ "Name": "changes", "EventPattern": pattern }),
+        ),
+        ("PutTargets", targets),
+    ] {
+        let target = format!("AWSEvents.{operation}");
+        client.json("events", &target, request).await.unwrap();
+    }
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_execution_is_redriven_with_the_definition_it_started_with() {
+    let cloud = cloud();
+    add_failing(&cloud, 1);
+    let (client, sfn) = (Client::new(&cloud), sfn(&cloud));
+    create(&client, &failing_definition("before.$")).await;
+    start(&client, "r-1", "{}").await.unwrap();
+    let arn = execution_arn("r-1");
+    let execution = cloud.step_functions().execution(&arn).unwrap();
+    assert!(matches!(execution.finished().await, Outcome::Failed { .. }));
+    let update =
+        json!({ "stateMachineArn": machine_arn(), "definition": failing_definition("after.$") });
+    client.states("UpdateStateMachine", update).await.unwrap();
+    let redriven = sfn.redrive_execution().execution_arn(&arn).send().await;
+    let date = redriven.unwrap().redrive_date;
+    assert_eq!(
+        execution.finished().await,
+        Outcome::Succeeded {
+            output: json!({ "before": { "n": 7 } })
+        }
+    );
+    let listed = sfn.list_executions().state_machine_arn(machine_arn());
+    let listed = listed.send().await.unwrap().executions;
+    assert_eq!(
+        (listed[0].redrive_count, listed[0].redrive_date),
+        (Some(1), Some(date))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_ended_in_a_fail_state_fails_there_again() {
+    let cloud = cloud();
+    let failure = FunctionError::new("Rejected", "no");
+    add_plan(&cloud, Err(failure));
+    let (client, sfn) = (Client::new(&cloud), sfn(&cloud));
+    create(&client, &definition()).await;
+    start(&client, "r-1", "{}").await.unwrap();
+    let arn = execution_arn("r-1");
+    let execution = cloud.step_functions().execution(&arn).unwrap();
+    let first = execution.finished().await;
+    redrive(&sfn, &arn, "token-1").await.unwrap();
+    assert_eq!(execution.finished().await, first);
+    let types = execution.history().event_types();
+    assert_eq!(
+        types[types.len() - 4..],
+        [
+            EventType::FailStateEntered,
+            EventType::ExecutionFailed,
+            EventType::ExecutionRedriven,
+            EventType::ExecutionFailed,
+        ]
+    );
+    assert_eq!(describe(&sfn, "r-1").await.redrive_count, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_redrive_is_answered_and_not_done_again() {
+    let cloud = cloud();
+    add_failing(&cloud, 3);
+    let (client, sfn) = (Client::new(&cloud), sfn(&cloud));
+    create(&client, &failing_definition("it.$")).await;
+    start(&client, "r-1", "{}").await.unwrap();
+    let arn = execution_arn("r-1");
+    let execution = cloud.step_functions().execution(&arn).unwrap();
+    execution.finished().await;
+    let first = redrive(&sfn, &arn, "first").await.unwrap();
+    assert_eq!(redrive(&sfn, &arn, "first").await.unwrap(), first);
+    let refused = redrive(&sfn, &arn, "second").await.unwrap_err();
+    assert!(
+        refused.is_execution_not_redrivable(),
+        "it runs: {refused:?}"
+    );
+    execution.finished().await;
+    assert_eq!(redrive(&sfn, &arn, "first").await.unwrap(), first);
+    assert_eq!(execution.redrive_count(), 1);
+
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let second = redrive(&sfn, &arn, "second").await.unwrap();
+    assert!(second > first, "what was refused has not used its token up");
+    execution.finished().await;
+    tokio::time::sleep(Duration::from_secs(850)).await;
+    assert_eq!(redrive(&sfn, &arn, "second").await.unwrap(), second);
+    let third = redrive(&sfn, &arn, "first").await.unwrap();
+    assert!(third > second, "a token is good for 15 minutes");
+    execution.finished().await;
+    assert_eq!(execution.redrive_count(), 3);
+    assert!(matches!(
+        execution.outcome(),
+        Some(Outcome::Succeeded { .. })
+    ));
+    assert_eq!(redrive(&sfn, &arn, "first").await.unwrap(), third);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_redriven_is_refused_with_the_reason() {
+    let cloud = cloud();
+    add_failing(&cloud, 2);
+    let (client, sfn) = (Client::new(&cloud), sfn(&cloud));
+    create(&client, &failing_definition("it.$")).await;
+    let refusal = async |arn: &str, token: &str| {
+        let request = json!({ "executionArn": arn, "clientToken": token });
+        let refused = client
+            .states("RedriveExecution", request)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.status, 400);
+        (refused.code, refused.message)
+    };
+    let finish = async |name: &str| {
+        start(&client, name, "{}").await.unwrap();
+        let execution = cloud.step_functions().execution(&execution_arn(name));
+        execution.unwrap().finished().await;
+    };
+    let not_redrivable = |name: &str, reason: &str| {
+        let text = format!(
+            "Execution {} invalid for redrive as: {reason}",
+            execution_arn(name)
+        );
+        ("ExecutionNotRedrivable".to_owned(), text)
+    };
+    start(&client, "r-1", "{}").await.unwrap();
+    let running = "Execution is RUNNING and cannot be redriven";
+    assert_eq!(
+        refusal(&execution_arn("r-1"), "t").await,
+        not_redrivable("r-1", running)
+    );
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    finish("r-2").await;
+    finish("r-3").await;
+    let succeeded = "Execution is SUCCEEDED and cannot be redriven";
+    assert_eq!(
+        refusal(&execution_arn("r-3"), "t").await,
+        not_redrivable("r-3", succeeded)
+    );
+    assert_eq!(
+        refusal(&execution_arn("r-4"), "t").await.0,
+        "ExecutionDoesNotExist"
+    );
+    assert_eq!(refusal(&machine_arn(), "t").await.0, "InvalidArn");
+    assert_eq!(
+        refusal(&execution_arn("r-1"), "a token").await.0,
+        "ValidationException"
+    );
+    let long = "t".repeat(65);
+    assert_eq!(
+        refusal(&execution_arn("r-1"), &long).await.0,
+        "ValidationException"
+    );
+    let filtered = json!({ "stateMachineArn": machine_arn(), "redriveFilter": "REDRIVEN" });
+    let filtered = client.states("ListExecutions", filtered).await.unwrap_err();
+    assert_eq!(filtered.code, "ValidationException");
+
+    let fortnight = Duration::from_secs(14 * 86_400);
+    tokio::time::sleep(fortnight).await;
+    let old = "Execution redrivable period exceeded";
+    assert_eq!(
+        refusal(&execution_arn("r-1"), "t").await,
+        not_redrivable("r-1", old)
+    );
+    let described = describe(&sfn, "r-1").await;
+    assert_eq!(
+        described.redrive_status,
+        Some(ExecutionRedriveStatus::NotRedrivable)
+    );
+    assert_eq!(described.redrive_status_reason.as_deref(), Some(old));
+
+    let delete = json!({ "stateMachineArn": machine_arn() });
+    client.states("DeleteStateMachine", delete).await.unwrap();
+    let deleted = "State machine is in DELETING status";
+    assert_eq!(
+        refusal(&execution_arn("r-2"), "t").await,
+        not_redrivable("r-2", deleted)
     );
 }
