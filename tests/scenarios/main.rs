@@ -8,6 +8,7 @@
 )]
 
 mod failures;
+mod redrive;
 mod restores;
 mod steps;
 mod waiting;
