@@ -11,7 +11,7 @@ DEFINITION := statemachine/restore.asl.json
 SHELL_SCRIPTS := scripts/setup .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test check advisories package bench bench-flow bench-cold-start
+.PHONY: help rehearse test faults faults-nightly mutants check advisories package bench bench-flow bench-cold-start
 
 help: ## Say what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,14 @@ test: ## Run all tests. ARGS=name for some.
 	    set -x; $(CARGO) test $(LOCKED) --workspace --lib --bins --tests $(ARGS); \
 	fi
 	$(CARGO) test $(LOCKED) --workspace --doc
+
+faults: ## A restore under every single fault, and pairs of them. ARGS="--case '...'" for one, ARGS=--help for more.
+	@scripts/setup rehearse
+	$(CARGO) build $(LOCKED) --profile faults --package pipeline-tests --bin faults
+	$(TARGET)/faults/faults $(ARGS)
+
+faults-nightly: ## The same with every pair of faults: takes a night.
+	@$(MAKE) faults ARGS="--pairs all $(ARGS)"
 
 check: ## Formatting, lints, documentation, dependencies, definition: what CI checks before the tests.
 	@scripts/setup check

@@ -223,7 +223,11 @@ async fn wake_on_events(cloud: &LocalCloud, caller: &Caller, stack: &Stack) -> R
         .map(|_| ())
 }
 
-fn add_function(
+/// Deploys a step as a function, or replaces the one of its name; gives the function's ARN.
+///
+/// # Errors
+/// What Lambda refuses, or when the step's binary is missing.
+pub fn add_function(
     cloud: &LocalCloud,
     stack: &Stack,
     step: Step,

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use aurora_restore::deployment::{DEFINITION, STEPS, placeholder};
+use aurora_restore_core::aws::SDK_ATTEMPTS;
 use aurora_restore_core::errors::{ALL, Kind};
 use aurora_restore_core::step::STATES;
 use serde_json::{Value, json};
@@ -148,7 +149,9 @@ fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
         for retry in task["Retry"].as_array().unwrap() {
             for error in retry["ErrorEquals"].as_array().unwrap() {
                 let error = error.as_str().unwrap();
-                let of_lambda = error.starts_with("Lambda.") || error.starts_with("Sandbox.");
+                let of_lambda = ["Lambda.", "Sandbox.", "Runtime."]
+                    .iter()
+                    .any(|prefix| error.starts_with(prefix));
                 let of_wait = ["States.Timeout", "States.HeartbeatTimeout"].contains(&error)
                     && name.starts_with("WaitFor");
                 assert!(
@@ -162,6 +165,50 @@ fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
             }
         }
     }
+}
+
+/// What the SDK and the state machine together make of one call that AWS refuses again and again.
+#[test]
+fn retries_of_the_sdk_and_the_state_machine_multiply_within_bounds() {
+    for (name, task) in tasks() {
+        let (mut attempts, mut in_an_hour) = (1, 1);
+        for retry in task["Retry"].as_array().unwrap() {
+            // A missed heartbeat is the next look, not a call that failed.
+            if retry["ErrorEquals"][0] == "States.HeartbeatTimeout" {
+                continue;
+            }
+            attempts += retry["MaxAttempts"].as_u64().unwrap();
+            in_an_hour += retries_within(retry, 3600.0);
+        }
+        let sdk = u64::from(SDK_ATTEMPTS);
+        // A copy waits here for one of five places; a look changes nothing, and its wait has a deadline of its own.
+        let most = match name.as_str() {
+            "CopySnapshot" => 1_000,
+            wait if wait.starts_with("WaitFor") => 3_100,
+            _ => 100,
+        };
+        let (all, hourly) = (sdk * attempts, sdk * in_an_hour);
+        println!("| {name} | {all} | {hourly} |");
+        assert!(all <= most, "{name} makes up to {all} attempts");
+        assert!(hourly <= 270, "{name} makes {hourly} attempts in an hour");
+    }
+}
+
+/// How many retries fit into this time, on average: full jitter halves the pauses.
+fn retries_within(retry: &Value, seconds: f64) -> u64 {
+    let number = |name: &str| retry[name].as_f64();
+    let share = if retry["JitterStrategy"] == "FULL" { 0.5 } else { 1.0 };
+    let longest = number("MaxDelaySeconds").unwrap_or(f64::INFINITY);
+    let (mut pause, mut passed, mut retries) = (number("IntervalSeconds").unwrap(), 0.0, 0);
+    while retries < retry["MaxAttempts"].as_u64().unwrap() {
+        passed += share * pause.min(longest);
+        if passed > seconds {
+            break;
+        }
+        retries += 1;
+        pause *= number("BackoffRate").unwrap();
+    }
+    retries
 }
 
 #[test]

@@ -13,6 +13,8 @@
 
 mod decoys;
 mod matrix;
+#[cfg(test)]
+mod naive;
 mod verdict;
 
 use std::process::ExitCode;
@@ -189,4 +191,74 @@ fn row(name: &str, tried: &[&Tried]) {
         count(&ended("FailedClean")),
         count(&ended("FailedDirty")),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline_tests::seed;
+
+    use super::*;
+
+    /// Cases of which each strikes this call.
+    fn at(matrix: &Matrix, call: &str) -> Vec<Case> {
+        let call = call.parse().unwrap();
+        let mut cases = matrix.single_faults();
+        cases.retain(|case| case.0[0].1 == call);
+        assert!(!cases.is_empty(), "{call} is not made");
+        cases
+    }
+
+    fn failed(seed: u64, tried: &[Tried]) -> Vec<String> {
+        let failed = tried.iter().filter(|tried| !tried.passed());
+        failed.map(|tried| reproducer(seed, tried)).collect()
+    }
+
+    #[test]
+    fn a_fault_of_each_kind_is_survived_or_ends_honestly() {
+        let seed = seed();
+        let matrix = Matrix::record(seed, |_| ());
+        assert!(matrix.undisturbed.passed(), "{:#?}", matrix.undisturbed);
+        let tried = matrix.try_all(&matrix.one_of_each_kind(), 1, |_, _| ());
+        assert_eq!(tried.len(), Fault::ALL.len());
+        assert_eq!(failed(seed, &tried), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trace() {
+        let seed = seed();
+        let run = || {
+            let matrix = Matrix::record(seed, |_| ());
+            let cases = matrix.pairs(Some(2));
+            let tried = matrix.try_all(&cases, 1, |_, _| ());
+            let traces = tried.into_iter().map(|tried| tried.trace);
+            (matrix.undisturbed.trace.clone(), traces.collect::<Vec<_>>())
+        };
+        assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn the_matrix_catches_an_effect_that_comes_before_its_intent() {
+        let seed = seed();
+        let matrix = Matrix::record(seed, naive::deploy_effect_before_intent);
+        assert!(matrix.undisturbed.passed(), "{:#?}", matrix.undisturbed);
+        let call = "aurora-restore-restore rds:RestoreDBClusterFromSnapshot#1";
+        let tried = matrix.try_all(&at(&matrix, call), 1, |_, _| ());
+        let (after, before): (Vec<_>, Vec<_>) = tried
+            .into_iter()
+            .partition(|tried| tried.case.0[0].0.is_after_effect());
+        assert_eq!(failed(seed, &after).len(), after.len(), "each is caught");
+        let harmless = before.iter().filter(|tried| tried.passed()).count();
+        assert!(harmless >= 5, "{:#?}", failed(seed, &before));
+    }
+
+    #[test]
+    fn the_matrix_catches_an_undo_that_believes_a_tag() {
+        let seed = seed();
+        let matrix = Matrix::record(seed, naive::deploy_undo_by_tag);
+        assert!(matrix.undisturbed.passed(), "{:#?}", matrix.undisturbed);
+        let call = "aurora-restore-restore rds:CreateDBInstance#1";
+        let case = Case(vec![(Fault::AccessDenied, call.parse().unwrap())]);
+        let tried = matrix.try_case(&case);
+        assert!(tried.verdict.decoys_touched > 0, "{tried:#?}");
+    }
 }

@@ -158,3 +158,41 @@ impl fmt::Debug for Clients {
         write!(formatter, "Clients({})", self.region)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_client_has_explicit_timeouts_and_attempts() {
+        let clients = Clients::new(configuration().await);
+        let elsewhere = "arn:aws:secretsmanager:xx-other-1:123456789012:secret:x";
+        macro_rules! assert_bounded {
+            ($($client:expr),* $(,)?) => {$(
+                let config = $client.config();
+                assert_eq!(config.timeout_config(), Some(&timeouts()), stringify!($client));
+                let attempts = config.retry_config().map(RetryConfig::max_attempts);
+                assert_eq!(attempts, Some(SDK_ATTEMPTS), stringify!($client));
+            )*};
+        }
+        assert_bounded!(
+            clients.rds("eu-west-1"),
+            clients.kms("eu-west-1"),
+            clients.secrets_manager_of(elsewhere),
+            clients.dynamodb(),
+            clients.secrets_manager(),
+            clients.sfn(),
+            clients.sns(),
+            clients.ssm(),
+            clients.sts(),
+        );
+        let timeouts = timeouts();
+        assert!(
+            timeouts.has_timeouts()
+                && timeouts.connect_timeout().is_some()
+                && timeouts.read_timeout().is_some()
+                && timeouts.operation_attempt_timeout().is_some()
+                && timeouts.operation_timeout().is_some()
+        );
+    }
+}
