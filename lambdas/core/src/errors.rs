@@ -290,10 +290,11 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
         "AccessDenied"
         | "AccessDeniedException"
         | "AuthorizationError"
-        | "UnauthorizedOperation"
-        | "ExpiredToken"
-        | "ExpiredTokenException" => &AR0027,
-        "Throttling"
+        | "UnauthorizedOperation" => &AR0027,
+        // The next invocation has new credentials.
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "Throttling"
         | "ThrottlingException"
         | "Throttled"
         | "RequestLimitExceeded"
