@@ -1,5 +1,6 @@
 //! Puts the pipeline into a local cloud: table, topic, parameters, functions, the
-//! state machine from the committed definition, and the rule that wakes waits.
+//! state machine from the committed definition, and the rules that wake waits and
+//! send the reaper on its way.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -24,7 +25,7 @@ use crate::stack::Stack;
 pub const DEFINITION: &str = include_str!("../../statemachine/restore.asl.json");
 
 /// Every step, as it is deployed.
-pub const STEPS: [Step; 10] = [
+pub const STEPS: [Step; 11] = [
     plan::STEP,
     copy_snapshot::STEP,
     restore::STEP,
@@ -35,7 +36,11 @@ pub const STEPS: [Step; 10] = [
     switch::STEP,
     cleanup::STEP,
     notify::STEP,
+    reap::STEP,
 ];
+
+/// How often the reaper comes by itself: what takes RDS minutes to remove takes a pass or two.
+pub const REAP_EVERY: &str = "rate(5 minutes)";
 
 /// How the functions run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +115,39 @@ pub async fn deploy(
     cloud
         .put_state_machine(&stack.name, &definition)
         .map_err(|error| anyhow!("{error}"))?;
-    wake_on_events(cloud, &caller, stack).await
+    let on_rds = json!({"source": ["aws.rds"], "detail-type": ["RDS DB Cluster Event", "RDS DB Instance Event"]});
+    put_rule(
+        cloud,
+        &caller,
+        stack,
+        "wake",
+        json!({"Name": stack.function_name("wake"), "EventPattern": on_rds.to_string()}),
+    )
+    .await?;
+    put_rule(
+        cloud,
+        &caller,
+        stack,
+        "reap",
+        json!({"Name": stack.function_name("reap"), "ScheduleExpression": REAP_EVERY}),
+    )
+    .await?;
+    let on_end = json!({
+        "source": ["aws.states"],
+        "detail-type": ["Step Functions Execution Status Change"],
+        "detail": {
+            "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+            "stateMachineArn": [stack.state_machine_arn()],
+        },
+    });
+    put_rule(
+        cloud,
+        &caller,
+        stack,
+        "reap",
+        json!({"Name": stack.function_name("reap-ended"), "EventPattern": on_end.to_string()}),
+    )
+    .await
 }
 
 /// `${CopySnapshotFunctionArn}` for `copy-snapshot`.
@@ -202,22 +239,22 @@ pub async fn put_parameter(
         .map(|_| ())
 }
 
-async fn wake_on_events(cloud: &LocalCloud, caller: &Caller, stack: &Stack) -> Result<()> {
-    let rule = stack.function_name("wake");
+/// Puts a rule whose target is the function of a step.
+async fn put_rule(
+    cloud: &LocalCloud,
+    caller: &Caller,
+    stack: &Stack,
+    step: &str,
+    rule: Value,
+) -> Result<()> {
     let function = format!(
-        "arn:aws:lambda:{}:{}:function:{rule}",
-        stack.region, stack.account
+        "arn:aws:lambda:{}:{}:function:{}",
+        stack.region,
+        stack.account,
+        stack.function_name(step)
     );
-    let pattern = json!({"source": ["aws.rds"], "detail-type": ["RDS DB Cluster Event", "RDS DB Instance Event"]});
-    call(
-        cloud,
-        caller,
-        "events",
-        "AWSEvents.PutRule",
-        json!({"Name": rule, "EventPattern": pattern.to_string()}),
-    )
-    .await?;
-    let targets = json!({"Rule": rule, "Targets": [{"Id": "wake", "Arn": function}]});
+    let targets = json!({"Rule": rule["Name"], "Targets": [{"Id": step, "Arn": function}]});
+    call(cloud, caller, "events", "AWSEvents.PutRule", rule).await?;
     call(cloud, caller, "events", "AWSEvents.PutTargets", targets)
         .await
         .map(|_| ())

@@ -85,7 +85,7 @@ fn the_committed_definition_is_accepted_by_the_interpreter() {
 }
 
 #[test]
-fn every_step_but_wake_is_called_by_some_state_and_every_state_calls_a_step() {
+fn every_step_but_those_of_events_is_called_by_some_state_and_every_state_calls_a_step() {
     let called: BTreeSet<String> = tasks()
         .values()
         .map(|task| {
@@ -97,7 +97,7 @@ fn every_step_but_wake_is_called_by_some_state_and_every_state_calls_a_step() {
         .collect();
     let deployed: BTreeSet<String> = STEPS
         .iter()
-        .filter(|step| step.name != "wake")
+        .filter(|step| !["wake", "reap"].contains(&step.name))
         .map(|step| placeholder(step.name))
         .collect();
     assert_eq!(called, deployed);
@@ -228,6 +228,15 @@ fn waits_have_a_heartbeat_and_no_timeout_and_other_tasks_a_timeout_within_lambda
             None => assert!(waits, "{name}"),
         }
     }
+}
+
+#[test]
+fn an_execution_may_run_as_long_as_the_reaper_thinks() {
+    let seconds = definition()["TimeoutSeconds"].as_i64().unwrap();
+    assert_eq!(
+        seconds,
+        aurora_restore_core::execution::LONGEST.whole_seconds()
+    );
 }
 
 #[test]

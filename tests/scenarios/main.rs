@@ -8,6 +8,7 @@
 )]
 
 mod failures;
+mod reaper;
 mod redrive;
 mod restores;
 mod steps;

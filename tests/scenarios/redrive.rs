@@ -9,6 +9,8 @@ use pipeline_tests::{Scene, TARGET};
 #[tokio::test(start_paused = true)]
 async fn an_aborted_restore_that_is_redriven_goes_on_where_it_stopped() {
     let scene = Scene::real().await;
+    // It would undo what was stopped.
+    scene.reaper_comes(false).await;
     let called_before = scene.local.rds.audit().len();
     let running = scene.start("restore-1", scene.request()).await;
     while running

@@ -480,6 +480,23 @@ impl Scene {
             .unwrap()
     }
 
+    /// Whether time and events call the reaper, as they do at first.
+    pub async fn reaper_comes(&self, comes: bool) {
+        for rule in ["reap", "reap-ended"] {
+            self.switch_rule(rule, comes).await;
+        }
+    }
+
+    /// Switches a rule of the pipeline on or off.
+    pub async fn switch_rule(&self, rule: &str, on: bool) {
+        let caller = self.caller(&self.local.stack.region);
+        let name = json!({"Name": self.local.stack.function_name(rule)});
+        let operation = if on { "EnableRule" } else { "DisableRule" };
+        let target = format!("AWSEvents.{operation}");
+        let world = self.local.cloud.world();
+        world.call(&caller, "events", &target, &name).await.unwrap();
+    }
+
     /// What a finished restore left.
     pub async fn run(&self, restore_id: &str, execution: Execution) -> Run<'_> {
         let report = self

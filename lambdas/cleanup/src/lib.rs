@@ -152,7 +152,10 @@ pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepEr
 }
 
 /// Asks for the deletion of a resource proved to be ours; whether it is still there.
-async fn delete(
+///
+/// # Errors
+/// AR0012 when what has its name is not ours; what RDS or Secrets Manager refuses.
+pub async fn delete(
     context: &Context,
     restore: &Restore,
     resource: &Resource,

@@ -123,6 +123,8 @@ codes! {
     AR0032 Transient "database not reachable yet"
     AR0033 Rejected "request refused by the service"
     AR0034 Conflict "restore id already used"
+    AR0035 Rejected "execution ended without an end"
+    AR0036 Transient "an ended restore is still being removed"
     AR0099 Defect "defect in the pipeline"
 }
 

@@ -17,9 +17,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::errors::{AR0012, AR0013, AR0014, AR0028, AR0032, AR0034, AR0099, StepError};
+use crate::errors::{AR0012, AR0013, AR0014, AR0028, AR0032, AR0034, AR0036, AR0099, StepError};
+use crate::execution;
 use crate::names::RestoreId;
 use crate::plan::Plan;
+use crate::rds::Found;
 use crate::request::{self, MasterPassword};
 use crate::secrets::{self, Credentials, Stage};
 use crate::sql::Endpoint;
@@ -121,6 +123,13 @@ impl Resource {
             made: false,
         }
     }
+
+    /// Whether what was found is this: by its ARN, and by its resource id where one is recorded.
+    pub fn is(&self, found: &Found) -> bool {
+        self.kind == found.kind
+            && self.arn.eq_ignore_ascii_case(&found.arn)
+            && (self.resource_id.is_none() || self.resource_id == found.resource_id)
+    }
 }
 
 /// One check of the evidence.
@@ -220,6 +229,20 @@ const HELD: &str = "held";
 const UNDOING: &str = "undoing";
 const RELEASED: &str = "released";
 
+fn locked(plan: &Plan, lock: &Item) -> StepError {
+    let text = |name: &str| lock.text(name).unwrap_or("unknown");
+    StepError::new(
+        &AR0013,
+        format!(
+            "`{}` is locked by restore `{}` since {} ({})",
+            plan.target.cluster_identifier,
+            text("owner"),
+            text("takenAt"),
+            text("executionArn")
+        ),
+    )
+}
+
 impl Restore {
     /// Loads the plan that the Plan step recorded; `None` before it did.
     ///
@@ -248,18 +271,70 @@ impl Restore {
         })
     }
 
+    /// Makes sure that the target's lock can be taken: nobody holds it, or only a restore whose execution is over and
+    /// that left nothing. Gives the lock as it was found.
+    ///
+    /// The lock of such a restore is sealed on the way, so that nothing is made under it behind the next one's back.
+    ///
+    /// # Errors
+    /// AR0013 when another restore is at work, AR0036 when an ended one is still being removed.
+    pub async fn find_free_lock(context: &Context, plan: &Plan) -> Result<Option<Item>, StepError> {
+        let table = context.table();
+        let key = lock_key(&plan.target.arn);
+        let Some(lock) = table.get(&key, "LOCK").await? else {
+            return Ok(None);
+        };
+        let owner = lock.text("owner").unwrap_or("unknown");
+        if lock.text("state") == Some(RELEASED) || owner == plan.restore_id {
+            return Ok(Some(lock));
+        }
+        let locked = || locked(plan, &lock);
+        let id = RestoreId::parse(owner).map_err(|_| locked())?;
+        let holder = Self::find(context, &id).await?.ok_or_else(locked)?;
+        let held_by = &holder.plan;
+        let how = execution::how_it_ended(context, &held_by.execution_arn, Some(held_by)).await?;
+        let how = how.ok_or_else(locked)?;
+        holder.seal(context.clock.now()).await?;
+        let left: Vec<String> = holder
+            .resources()
+            .await?
+            .into_iter()
+            .filter(|resource| resource.state != ResourceState::Removed)
+            .map(|resource| format!("{} `{}`", resource.kind, resource.identifier))
+            .collect();
+        if left.is_empty() {
+            return table.get(&key, "LOCK").await;
+        }
+        Err(StepError::new(
+            &AR0036,
+            format!(
+                "`{}` is locked by restore `{owner}`, whose execution {how}, and of which there may be: {}",
+                plan.target.cluster_identifier,
+                left.join(", ")
+            ),
+        ))
+    }
+
     /// Records the plan and takes the target's lock, both or neither.
     ///
     /// # Errors
-    /// AR0013 when another restore holds the lock, AR0034 when this id was used by another execution.
+    /// AR0013 when another restore holds the lock, AR0036 when one that ended does, AR0034 when this id was used by
+    /// another execution.
     pub async fn begin(context: &Context, plan: Plan) -> Result<Self, StepError> {
         let table = context.table();
-        let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
-        let previous_epoch = lock
-            .as_ref()
-            .and_then(|lock| lock.number("epoch"))
-            .unwrap_or(0);
-        let epoch = previous_epoch + 1;
+        let found = Self::find_free_lock(context, &plan).await?;
+        let number = |lock: &Item| lock.number("epoch").unwrap_or(0);
+        let epoch = found.as_ref().map_or(0, number) + 1;
+        let as_found = match &found {
+            None => Condition::absent(),
+            Some(lock) => Condition::new("#owner = :owner AND #epoch = :epoch AND #state = :state")
+                .name("owner")
+                .name("epoch")
+                .name("state")
+                .value("owner", lock.text("owner").unwrap_or_default())
+                .number("epoch", number(lock))
+                .value("state", lock.text("state").unwrap_or_default()),
+        };
         let pk = restore_key(&plan.restore_id);
         let writes = vec![
             (
@@ -276,15 +351,7 @@ impl Restore {
                     .with("state", HELD)
                     .with("takenAt", rfc3339(context.clock.now()))
                     .with_number("epoch", epoch),
-                Some(
-                    Condition::new(
-                        "attribute_not_exists(pk) OR (#state = :released AND #epoch = :previous)",
-                    )
-                    .name("state")
-                    .name("epoch")
-                    .value("released", RELEASED)
-                    .number("previous", previous_epoch),
-                ),
+                Some(as_found),
             ),
             (meta(&plan, Status::Running, None, None)?, None),
         ];
@@ -305,22 +372,7 @@ impl Restore {
             return recorded.of_execution(&plan.execution_started_at);
         }
         let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
-        let text = |name: &str| {
-            lock.as_ref()
-                .and_then(|lock| lock.text(name))
-                .unwrap_or("unknown")
-                .to_owned()
-        };
-        Err(StepError::new(
-            &AR0013,
-            format!(
-                "`{}` is locked by restore `{}` since {} ({})",
-                plan.target.cluster_identifier,
-                text("owner"),
-                text("takenAt"),
-                text("executionArn")
-            ),
-        ))
+        Err(locked(&plan, &lock.unwrap_or_default()))
     }
 
     /// This restore, if it is the one of this execution.
@@ -547,8 +599,7 @@ impl Restore {
         self.write(
             Item::key(&self.pk(), "IN_SERVICE")
                 .with("state", "in-service")
-                .with("since", rfc3339(at))
-                .kept_from(at),
+                .with("since", rfc3339(at)), // kept for good: it is what keeps the target
         )
         .await
     }
@@ -561,8 +612,7 @@ impl Restore {
         self.write(
             Item::key(&self.pk(), "IN_SERVICE")
                 .with("state", "refused")
-                .with("since", rfc3339(at))
-                .kept_from(at),
+                .with("since", rfc3339(at)),
         )
         .await
     }
@@ -595,8 +645,13 @@ impl Restore {
         let ours = self.lock_is(if restored { HELD } else { UNDOING });
         let record = meta(&self.plan, ending.status, Some(ending), Some(at))?;
         let first = Condition::new("attribute_not_exists(#ending)").name("ending");
-        let both = vec![(lock, Some(ours)), (record.clone(), Some(first.clone()))];
-        if self.table.write(both, None).await? == Written::Yes {
+        let untold = (to_do(ToDo::Tell, &self.plan.restore_id, at), None);
+        let all = vec![
+            (lock, Some(ours)),
+            (record.clone(), Some(first.clone())),
+            untold.clone(),
+        ];
+        if self.table.write(all, None).await? == Written::Yes {
             return Ok(ending.clone());
         }
         let recorded = recorded_ending(&self.table, &self.pk()).await?;
@@ -610,7 +665,8 @@ impl Restore {
                 .name("status")
                 .value("restored", Status::Restored.name()),
         };
-        match self.table.put(record, Some(only)).await? {
+        let without_lock = vec![(record, Some(only)), untold];
+        match self.table.write(without_lock, None).await? {
             Written::Yes => Ok(ending.clone()),
             Written::Refused => recorded_ending(&self.table, &self.pk())
                 .await?
@@ -634,6 +690,24 @@ async fn recorded_ending(table: &Table, pk: &str) -> Result<Option<Ending>, Step
         .transpose()
 }
 
+/// The ARN of a restore's execution and, once there is one, its plan.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn execution_of(
+    context: &Context,
+    id: &RestoreId,
+) -> Result<Option<(String, Option<Plan>)>, StepError> {
+    if let Some(Restore { plan, .. }) = Restore::find(context, id).await? {
+        return Ok(Some((plan.execution_arn.clone(), Some(plan))));
+    }
+    let item = context
+        .table()
+        .get(&restore_key(id.as_str()), "META")
+        .await?;
+    Ok(item.and_then(|item| Some((item.text("executionArn")?.to_owned(), None))))
+}
+
 /// Records the end of a restore that failed before it had a plan, and so has neither lock nor resources.
 ///
 /// Where an earlier restore used the same id, its record stands.
@@ -655,11 +729,9 @@ pub async fn end_without_plan(
         .with("endedAt", rfc3339(now))
         .with("ending", to_json(ending)?)
         .kept_from(now);
-    context
-        .table()
-        .put(item, Some(Condition::absent()))
-        .await
-        .map(|_| ())
+    let untold = to_do(ToDo::Tell, id.as_str(), now);
+    let writes = vec![(item, Some(Condition::absent())), (untold, None)];
+    context.table().write(writes, None).await.map(|_| ())
 }
 
 /// Records an end that nobody recorded yet, as well as it can be: whoever waited for it could not.
@@ -682,6 +754,164 @@ pub async fn close(
     let now = context.clock.now();
     restore.seal(now).await?;
     restore.end(recorded, now).await.map(|_| ())
+}
+
+/// What is still to be done about a restore that has ended. The reaper does what nobody else did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToDo {
+    /// Nobody was told of the end yet.
+    Tell,
+    /// The target expired, and its removal has begun.
+    Expire,
+}
+
+impl ToDo {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Tell => "TELL#",
+            Self::Expire => "EXPIRE#",
+        }
+    }
+
+    fn key(self, id: &str) -> String {
+        format!("{}{id}", self.prefix())
+    }
+}
+
+/// The partition of what is to be done.
+const TO_DO: &str = "TODO";
+
+/// Whoever began to tell of an end is given this long before another may try.
+const TELLING_TAKES: time::Duration = time::Duration::minutes(5);
+
+fn to_do(what: ToDo, id: &str, since: OffsetDateTime) -> Item {
+    Item::key(TO_DO, &what.key(id))
+        .with("restoreId", id)
+        .with("since", rfc3339(since))
+        .kept_from(since)
+}
+
+/// The restores about which this is to be done, and since when.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn list_to_do(
+    table: &Table,
+    what: ToDo,
+) -> Result<Vec<(RestoreId, OffsetDateTime)>, StepError> {
+    let items = table.query(TO_DO, what.prefix()).await?;
+    let read = |item: &Item| {
+        let id = RestoreId::parse(item.text("restoreId")?).ok()?;
+        Some((id, time(item.text("since")?)?))
+    };
+    Ok(items.iter().filter_map(read).collect())
+}
+
+/// Takes it upon oneself to tell of an end; `false` when it was told, or somebody is about to.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn claim_telling(context: &Context, id: &RestoreId) -> Result<bool, StepError> {
+    let (table, now) = (context.table(), context.clock.now());
+    let Some(item) = table.get(TO_DO, &ToDo::Tell.key(id.as_str())).await? else {
+        return Ok(false);
+    };
+    let unclaimed = Condition::new(
+        "attribute_exists(pk) AND (attribute_not_exists(#claimedAt) OR #claimedAt < :abandoned)",
+    )
+    .name("claimedAt")
+    .number("abandoned", (now - TELLING_TAKES).unix_timestamp());
+    let claimed = item.with_number("claimedAt", now.unix_timestamp());
+    Ok(table.put(claimed, Some(unclaimed)).await? == Written::Yes)
+}
+
+/// Takes something off the list.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn done(table: &Table, what: ToDo, id: &RestoreId) -> Result<(), StepError> {
+    table.delete(TO_DO, &what.key(id.as_str())).await
+}
+
+/// Restores that are recorded as running, oldest first, at most this many. A hint: the index lags behind.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn list_running(table: &Table, most: i32) -> Result<Vec<RestoreId>, StepError> {
+    let key = ("status", Status::Running.name());
+    let items = table.query_index("by-status", key, most).await?;
+    let read = |item: &Item| RestoreId::parse(item.text("restoreId")?).ok();
+    Ok(items.iter().filter_map(read).collect())
+}
+
+/// How the target of a restored restore goes once it expired.
+impl Restore {
+    /// Takes the target's lock for its removal, so that it meets no new restore; `false` when that lock is somebody
+    /// else's. No step of this restore holds the lock by that: the epoch is not theirs.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn begin_expiry(&self, at: OffsetDateTime) -> Result<bool, StepError> {
+        let lock = self.lock().await?;
+        if lock.as_ref().is_some_and(|lock| self.is_expiring(lock)) {
+            return Ok(true);
+        }
+        let state = lock.as_ref().and_then(|lock| lock.text("state"));
+        if state.is_some_and(|state| state != RELEASED) {
+            return Ok(false);
+        }
+        let found = lock.as_ref().and_then(|lock| lock.number("epoch"));
+        let as_found = match found {
+            None => Condition::absent(),
+            Some(epoch) => Condition::new("#epoch = :epoch AND #state = :released")
+                .name("epoch")
+                .name("state")
+                .number("epoch", epoch)
+                .value("released", RELEASED),
+        };
+        let taken = Item::key(&lock_key(&self.plan.target.arn), "LOCK")
+            .with("owner", &self.plan.restore_id)
+            .with("executionArn", &self.plan.execution_arn)
+            .with("state", UNDOING)
+            .with("undoingSince", rfc3339(at))
+            .with_number("epoch", found.unwrap_or(self.epoch) + 1);
+        let begun = to_do(ToDo::Expire, &self.plan.restore_id, at);
+        let writes = vec![(taken, Some(as_found)), (begun, None)];
+        Ok(self.table.write(writes, None).await? == Written::Yes)
+    }
+
+    fn is_expiring(&self, lock: &Item) -> bool {
+        lock.text("owner") == Some(&self.plan.restore_id) && lock.text("state") == Some(UNDOING)
+    }
+
+    /// Records that the expired target is gone, and releases the lock.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn end_expiry(&self, at: OffsetDateTime) -> Result<(), StepError> {
+        if let Some(record) = self.table.get(&self.pk(), "META").await? {
+            let restored = Condition::new("#status = :restored")
+                .name("status")
+                .value("restored", Status::Restored.name());
+            let record = record.with("reapedAt", rfc3339(at));
+            self.table.put(record, Some(restored)).await?;
+        }
+        if let Some(lock) = self.lock().await?.filter(|lock| self.is_expiring(lock)) {
+            let ours = Condition::new("#owner = :owner AND #state = :undoing")
+                .name("owner")
+                .name("state")
+                .value("owner", &self.plan.restore_id)
+                .value("undoing", UNDOING);
+            let released = lock.with("state", RELEASED).with("releasedAt", rfc3339(at));
+            self.table.put(released, Some(ours)).await?;
+        }
+        done(
+            &self.table,
+            ToDo::Expire,
+            &RestoreId::parse(&self.plan.restore_id)?,
+        )
+        .await
+    }
 }
 
 /// When a state was first tried, by its record.

@@ -10,6 +10,7 @@
 pub mod aws;
 pub mod clock;
 pub mod errors;
+pub mod execution;
 pub mod ledger;
 pub mod logs;
 pub mod metrics;

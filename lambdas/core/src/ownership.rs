@@ -37,15 +37,21 @@ pub fn tags(plan: &Plan, expires_at: Option<OffsetDateTime>) -> Vec<Tag> {
         .collect()
 }
 
+/// The value of a tag.
+pub fn tag<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
+    tags.iter()
+        .find(|tag| tag.key() == Some(key))
+        .and_then(Tag::value)
+}
+
 /// Whether these tags carry any restore's id.
 pub fn is_made_by_a_restore(tags: &[Tag]) -> bool {
-    tags.iter().any(|tag| tag.key() == Some(RESTORE_ID_TAG))
+    tag(tags, RESTORE_ID_TAG).is_some()
 }
 
 /// Whether these tags carry this restore's id.
 pub fn is_tagged(tags: &[Tag], restore_id: &str) -> bool {
-    tags.iter()
-        .any(|tag| tag.key() == Some(RESTORE_ID_TAG) && tag.value() == Some(restore_id))
+    tag(tags, RESTORE_ID_TAG) == Some(restore_id)
 }
 
 /// Proves that a resource found under one of our names is ours.

@@ -5,11 +5,11 @@
 //! (domain fact: RDS describes are eventually consistent).
 
 use aws_sdk_rds::Client;
-use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance};
+use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance, Tag};
 
 use crate::errors::{StepError, wire_code};
 use crate::ledger::ResourceKind;
-use crate::ownership::is_tagged;
+use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, tag};
 
 /// The cluster of this name.
 ///
@@ -142,14 +142,51 @@ pub async fn snapshots_of(
 pub struct Found {
     /// Its kind.
     pub kind: ResourceKind,
-    /// Its ARN.
+    /// Its ARN; for a secret its name.
     pub arn: String,
     /// Its name.
     pub identifier: String,
     /// Its status.
     pub status: String,
+    /// The restore that its tag names.
+    pub restore_id: String,
+    /// What tells it from a later one of the same name, where RDS has such an id.
+    pub resource_id: Option<String>,
+    /// From when its tag says that it may be removed (RFC 3339).
+    pub expires_at: Option<String>,
     /// Whether it is a cluster protected against deletion: only who protected it may take that back.
     pub protected: bool,
+}
+
+impl Found {
+    /// A secret that is there.
+    pub fn secret(name: &str, restore_id: &str) -> Self {
+        Self {
+            kind: ResourceKind::Secret,
+            arn: name.to_owned(),
+            identifier: name.to_owned(),
+            status: "present".to_owned(),
+            restore_id: restore_id.to_owned(),
+            resource_id: None,
+            expires_at: None,
+            protected: false,
+        }
+    }
+
+    /// `None` when the tags name no restore.
+    fn new(kind: ResourceKind, tags: &[Tag], named: [Option<&str>; 3]) -> Option<Self> {
+        let [arn, identifier, status] = named.map(text);
+        Some(Self {
+            kind,
+            arn,
+            identifier,
+            status,
+            restore_id: tag(tags, RESTORE_ID_TAG)?.to_owned(),
+            resource_id: None,
+            expires_at: tag(tags, EXPIRES_AT_TAG).map(str::to_owned),
+            protected: false,
+        })
+    }
 }
 
 /// A fresh look at the account: everything that carries this restore's tag, in the order of undo.
@@ -157,32 +194,47 @@ pub struct Found {
 /// # Errors
 /// What RDS refuses.
 pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, StepError> {
+    let mut found = find_made(rds).await?;
+    found.retain(|found| found.restore_id == restore_id);
+    Ok(found)
+}
+
+/// A fresh look at the account: everything that carries the tag of any restore, in the order of undo.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_made(rds: &Client) -> Result<Vec<Found>, StepError> {
     let mut found = Vec::new();
     let mut instances = rds.describe_db_instances().into_paginator().items().send();
     while let Some(instance) = instances.next().await {
         let instance = instance.map_err(|error| StepError::from_sdk("list instances", error))?;
-        if is_tagged(instance.tag_list(), restore_id) {
-            found.push(Found {
-                kind: ResourceKind::Instance,
-                arn: text(instance.db_instance_arn()),
-                identifier: text(instance.db_instance_identifier()),
-                status: text(instance.db_instance_status()),
-                protected: false, // the cluster's protection is what counts in Aurora
-            });
-        }
+        let named = [
+            instance.db_instance_arn(),
+            instance.db_instance_identifier(),
+            instance.db_instance_status(),
+        ];
+        found.extend(
+            Found::new(ResourceKind::Instance, instance.tag_list(), named).map(|found| Found {
+                resource_id: instance.dbi_resource_id().map(str::to_owned),
+                ..found
+            }),
+        );
     }
     let mut clusters = rds.describe_db_clusters().into_paginator().items().send();
     while let Some(cluster) = clusters.next().await {
         let cluster = cluster.map_err(|error| StepError::from_sdk("list clusters", error))?;
-        if is_tagged(cluster.tag_list(), restore_id) {
-            found.push(Found {
-                kind: ResourceKind::Cluster,
-                arn: text(cluster.db_cluster_arn()),
-                identifier: text(cluster.db_cluster_identifier()),
-                status: text(cluster.status()),
+        let named = [
+            cluster.db_cluster_arn(),
+            cluster.db_cluster_identifier(),
+            cluster.status(),
+        ];
+        found.extend(
+            Found::new(ResourceKind::Cluster, cluster.tag_list(), named).map(|found| Found {
+                resource_id: cluster.db_cluster_resource_id().map(str::to_owned),
                 protected: cluster.deletion_protection().unwrap_or(false),
-            });
-        }
+                ..found
+            }),
+        );
     }
     let mut snapshots = rds
         .describe_db_cluster_snapshots()
@@ -192,15 +244,16 @@ pub async fn find_tagged(rds: &Client, restore_id: &str) -> Result<Vec<Found>, S
         .send();
     while let Some(snapshot) = snapshots.next().await {
         let snapshot = snapshot.map_err(|error| StepError::from_sdk("list snapshots", error))?;
-        if is_tagged(snapshot.tag_list(), restore_id) {
-            found.push(Found {
-                kind: ResourceKind::SnapshotCopy,
-                arn: text(snapshot.db_cluster_snapshot_arn()),
-                identifier: text(snapshot.db_cluster_snapshot_identifier()),
-                status: text(snapshot.status()),
-                protected: false,
-            });
-        }
+        let named = [
+            snapshot.db_cluster_snapshot_arn(),
+            snapshot.db_cluster_snapshot_identifier(),
+            snapshot.status(),
+        ];
+        found.extend(Found::new(
+            ResourceKind::SnapshotCopy,
+            snapshot.tag_list(),
+            named,
+        ));
     }
     Ok(found)
 }

@@ -50,6 +50,9 @@ pub struct Report {
     pub leftovers: Vec<Leftover>,
     /// How to reach the target, when it is in service.
     pub target: Option<Address>,
+    /// When the target was found to be gone after it had expired (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reaped_at: Option<String>,
     /// Each check with its result.
     pub evidence: Vec<Finding>,
     /// The story, state by state.
@@ -104,6 +107,7 @@ impl Report {
             kept: Vec::new(),
             leftovers: Vec::new(),
             target: None,
+            reaped_at: None,
             evidence: Vec::new(),
             steps: Vec::new(),
             seconds: Seconds::default(),
@@ -178,6 +182,9 @@ pub async fn build(
             .map(|ending| ending.leftovers.clone())
             .unwrap_or_default(),
         target: ending.and_then(|ending| ending.target),
+        reaped_at: meta
+            .and_then(|item| item.text("reapedAt"))
+            .map(str::to_owned),
         evidence: evidence
             .map(|evidence| evidence.findings)
             .unwrap_or_default(),

@@ -5,10 +5,13 @@
 //! nowhere else.
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::errors::{AR0021, StepError, wire_code};
+use crate::ownership::RESTORE_ID_TAG;
+use crate::rds::Found;
 
 /// A password.
 #[derive(Clone)]
@@ -62,6 +65,35 @@ impl Stage {
             Self::Previous => "AWSPREVIOUS",
         }
     }
+}
+
+/// Every secret that carries the tag of a restore. Those marked for deletion are not among them.
+///
+/// # Errors
+/// What Secrets Manager refuses.
+pub async fn find_made(client: &Client) -> Result<Vec<Found>, StepError> {
+    let by_tag = Filter::builder()
+        .key(FilterNameStringType::TagKey)
+        .values(RESTORE_ID_TAG)
+        .build();
+    let mut pages = client
+        .list_secrets()
+        .filters(by_tag)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| StepError::from_sdk("list secrets", error))?;
+        for secret in page.secret_list() {
+            let mut tags = secret.tags().iter();
+            let tag = tags.find(|tag| tag.key() == Some(RESTORE_ID_TAG));
+            if let (Some(restore_id), Some(name)) = (tag.and_then(|tag| tag.value()), secret.name())
+            {
+                found.push(Found::secret(name, restore_id));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Reads a database secret; `None` when the secret or that version of it does not exist.

@@ -159,9 +159,9 @@ async fn run_recorded(
             worked_millis,
             outcome: outcome.as_ref(),
         };
-        // The story is for people: that it could not be written never changes what happened.
-        if let Err(error) = write_record(context, heading, &record).await {
-            tracing::warn!(error = %error, "the step's record could not be written");
+        match RestoreId::parse(&heading.restore_id) {
+            Ok(id) => write_record(context, &id, &record).await,
+            Err(error) => tracing::warn!("{error}"),
         }
     }
     outcome
@@ -175,17 +175,17 @@ fn log_failure(error: &StepError, worked_millis: i64) {
     }
 }
 
-async fn write_record(
-    context: &Context,
-    heading: &Heading,
-    record: &StepRecord<'_>,
-) -> Result<(), StepError> {
-    let id = RestoreId::parse(&heading.restore_id)?;
-    let key = record_key(record.state);
-    context
+/// Adds an attempt to a state's record. The story is for people: that it could not be written never changes what
+/// happened.
+pub async fn write_record(context: &Context, id: &RestoreId, record: &StepRecord<'_>) {
+    let (pk, sk) = (restore_key(id.as_str()), record_key(record.state));
+    let written = context
         .table()
-        .add_attempt(&restore_key(id.as_str()), &key, record, context.clock.now())
-        .await
+        .add_attempt(&pk, &sk, record, context.clock.now())
+        .await;
+    if let Err(error) = written {
+        tracing::warn!(error = %error, "the step's record could not be written");
+    }
 }
 
 /// The sort key of a state's record.

@@ -202,6 +202,58 @@ impl Table {
         Ok(items)
     }
 
+    /// At most this many items whose attribute, the key of this index, has this value; oldest start first.
+    ///
+    /// An index is read as it was a moment ago: what it says is a hint to look.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn query_index(
+        &self,
+        index: &str,
+        (attribute, value): (&str, &str),
+        most: i32,
+    ) -> Result<Vec<Item>, StepError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(index)
+            .key_condition_expression("#attribute = :value")
+            .expression_attribute_names("#attribute", attribute)
+            .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
+            .limit(most)
+            .send()
+            .await;
+        let found = found.map_err(|error| {
+            StepError::from_sdk(
+                format!("read the index `{index}` of the state table"),
+                error,
+            )
+        })?;
+        Ok(found
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(Item)
+            .collect())
+    }
+
+    /// Deletes one item, if it is there.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn delete(&self, pk: &str, sk: &str) -> Result<(), StepError> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(Item::key(pk, sk).0))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| StepError::from_sdk(format!("delete `{pk}/{sk}`"), error))
+    }
+
     /// Writes one item, replacing it whole.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use aurora_restore_core::ledger::{self, Ending};
+use aurora_restore_core::ledger::{self, Ending, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
@@ -128,6 +128,10 @@ pub async fn notify(
         .await
         .map_err(|error| StepError::from_sdk("publish the outcome", error))?;
     emit_metrics(context, &report);
+    // Told is told: that it could not be noted costs a second message at most.
+    if let Err(error) = ledger::done(&context.table(), ToDo::Tell, id).await {
+        tracing::warn!("{error}");
+    }
     Ok(Answer {
         outcome: report.outcome,
     })

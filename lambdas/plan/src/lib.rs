@@ -86,6 +86,9 @@ pub async fn plan(
         Some(recorded) => recorded.of_execution(execution.started_at)?,
         None => {
             let plan = make(context, execution, input).await?;
+            // Before the names are looked at: those of a restore that is being removed will be free.
+            Restore::find_free_lock(context, &plan).await?;
+            preflight::check(context, &plan).await?;
             Restore::begin(context, plan).await?
         }
     };
@@ -105,7 +108,7 @@ pub async fn plan(
     })
 }
 
-/// The plan of a request, checked but not recorded.
+/// The plan of a request: resolved, and permitted by the deployed settings.
 ///
 /// # Errors
 /// As [`plan`].
@@ -130,7 +133,5 @@ pub async fn make(
         profile,
         settings: &settings,
     };
-    let plan = resolve::plan(context, &request, &origin).await?;
-    preflight::check(context, &plan).await?;
-    Ok(plan)
+    resolve::plan(context, &request, &origin).await
 }

@@ -176,17 +176,22 @@ pub async fn look(
 }
 
 /// A fresh look at the account.
-struct Seen {
+#[derive(Debug)]
+pub struct Seen {
     /// What of this restore is there and must go.
-    leaving: Vec<Found>,
+    pub leaving: Vec<Found>,
     /// What the ledger names and is not there.
-    gone: Vec<Resource>,
+    pub gone: Vec<Resource>,
     /// What is in service and stays.
-    kept: Vec<String>,
+    pub kept: Vec<String>,
 }
 
 impl Seen {
-    async fn now(
+    /// Looks; what is in service is kept.
+    ///
+    /// # Errors
+    /// What RDS, Secrets Manager or DynamoDB refuses.
+    pub async fn now(
         context: &Context,
         restore: &Restore,
         in_service: bool,
@@ -194,30 +199,17 @@ impl Seen {
         let plan = restore.plan();
         let client = context.aws.rds(&plan.target.region);
         let ledger = restore.resources().await?;
-        let named = |found: &Found| {
-            ledger
-                .iter()
-                .any(|resource| resource.arn.eq_ignore_ascii_case(&found.arn))
-        };
         let mut leaving = rds::find_tagged(&client, &plan.restore_id).await?;
-        // Somebody's own snapshot of our cluster may have taken over its tags; only those we asked for are ours.
-        leaving.retain(|found| found.kind != ResourceKind::SnapshotCopy || named(found));
+        // A tag alone proves nothing: anybody can set it, and people's own snapshots of our cluster may inherit it.
+        leaving.retain(|found| ledger.iter().any(|resource| resource.is(found)));
         let mut gone = Vec::new();
         for resource in &ledger {
             if resource.kind == ResourceKind::Secret
                 && is_our_secret(context, plan, resource).await?
             {
-                leaving.push(Found {
-                    kind: resource.kind,
-                    arn: resource.arn.clone(),
-                    identifier: resource.identifier.clone(),
-                    status: "present".to_owned(),
-                    protected: false,
-                });
+                leaving.push(Found::secret(&resource.identifier, &plan.restore_id));
             } else if resource.state != ResourceState::Removed
-                && !leaving
-                    .iter()
-                    .any(|found| found.arn.eq_ignore_ascii_case(&resource.arn))
+                && !leaving.iter().any(|found| resource.is(found))
             {
                 gone.push(resource.clone());
             }
@@ -233,7 +225,11 @@ impl Seen {
         })
     }
 
-    async fn record_removed(&self, restore: &Restore) -> Result<(), StepError> {
+    /// Records in the ledger what is gone.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn record_removed(&self, restore: &Restore) -> Result<(), StepError> {
         for resource in &self.gone {
             restore.removed(resource.clone()).await?;
         }

@@ -1,0 +1,344 @@
+//! Ends what nobody else ends any more.
+//!
+//! An execution that is stopped, times out, or dies of an error that no Catch covers
+//! ends without Undo. A target expires. A create call lands after its restore was
+//! undone, and a deletion that was refused would be accepted by now. A pass looks for
+//! these, acts once and goes; what takes time is met again by the next pass, so that
+//! nothing here waits, and repeating a pass changes nothing.
+//!
+//! Restore ids may come from outside, names of resources never: what is removed is
+//! in the ledger of a restore whose execution is over, carries its tag, and has the
+//! resource id recorded there, as everywhere.
+
+mod account;
+mod ended;
+mod expired;
+
+use aurora_restore_core::ledger::{self, ToDo};
+use aurora_restore_core::metrics::{self, Unit};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::{Context, Step, StepError, execution};
+use ended::Settled;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// The step.
+pub const STEP: Step = Step { name: "reap", run };
+
+/// A pass acts on at most this many restores; its answer says `more` when there are others.
+pub const RESTORES_PER_PASS: usize = 20;
+
+/// A pass takes nothing on after this long: a function may run for five minutes.
+const TAKES_ON_FOR: time::Duration = time::Duration::minutes(3);
+
+/// A pass asks of at most this many running restores whether their executions run, the oldest first.
+const LOOKED_AT_PER_PASS: i32 = 200;
+
+/// After this long of trying, an end that cannot be told is left to its record.
+const TOLD_WITHIN: time::Duration = time::Duration::days(1);
+
+/// The metrics that this step emits.
+pub const METRICS: [&str; 4] = [
+    "RestoresReaped",
+    "OrphansRemoved",
+    "Strangers",
+    "ReapFailures",
+];
+
+/// An event of Step Functions about an execution, or ids given by hand; anything else asks for a whole pass.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    #[serde(default)]
+    detail: Execution,
+    #[serde(default)]
+    restore_ids: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    name: Option<String>,
+    execution_arn: Option<String>,
+}
+
+/// What a pass did.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Restores whose execution is over, and whose end was recorded in its stead.
+    pub ended: Vec<Ended>,
+    /// Restores that are being undone in their execution's stead.
+    pub undoing: Vec<String>,
+    /// How many were left alone because their execution runs.
+    pub running: usize,
+    /// Restores whose expired target is being removed, or is gone now.
+    pub expired: Vec<String>,
+    /// ARNs, or a secret's name, of what was left of ended restores and is being removed.
+    pub orphans: Vec<String>,
+    /// Restores whose end was told, because nobody had.
+    pub told: Vec<String>,
+    /// What could not be removed now, and why.
+    pub refused: Vec<String>,
+    /// How many resources carry a restore's tag and are not proved to be its own. They are left alone.
+    pub strangers: usize,
+    /// What failed; the next pass tries again.
+    pub failures: Vec<Failed>,
+    /// Whether more is to be done than one pass takes on.
+    pub more: bool,
+}
+
+/// An end that was recorded.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The restore.
+    pub restore_id: String,
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
+/// Something that could not be done.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    /// A restore, or what was looked for.
+    pub about: String,
+    /// Why.
+    pub error: String,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = read_event(event)?;
+        let mut pass = Pass::new(context);
+        match (event.detail.name, event.restore_ids.as_slice()) {
+            (Some(name), _) => {
+                let id = RestoreId::parse(&name)?;
+                let arn = event.detail.execution_arn;
+                pass.settle(&id, arn.as_deref()).await?;
+            }
+            (None, []) => pass.sweep().await?,
+            (None, ids) => {
+                for id in ids {
+                    pass.settle(&RestoreId::parse(id)?, None).await?;
+                }
+            }
+        }
+        pass.emit_metrics();
+        answer(&pass.report)
+    })
+}
+
+/// One pass: what it did so far, and what it may still take on.
+struct Pass<'a> {
+    context: &'a Context,
+    report: Report,
+    began: OffsetDateTime,
+    left: usize,
+}
+
+impl<'a> Pass<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self {
+            context,
+            report: Report::default(),
+            began: context.clock.now(),
+            left: RESTORES_PER_PASS,
+        }
+    }
+
+    /// Whether nothing more is taken on; says so in the report.
+    fn is_used_up(&mut self) -> bool {
+        let used_up = self.left == 0 || self.context.clock.now() > self.began + TAKES_ON_FOR;
+        self.report.more |= used_up;
+        used_up
+    }
+
+    /// Everything: executions that are over, ends that nobody told, expired targets, what is left in the account.
+    /// What fails stops nothing else.
+    ///
+    /// # Errors
+    /// When nothing at all could be read.
+    async fn sweep(&mut self) -> Result<(), StepError> {
+        let table = self.context.table();
+        let mut unread = Vec::new();
+        match ledger::list_running(&table, LOOKED_AT_PER_PASS).await {
+            Ok(ids) => {
+                for id in ids {
+                    if self.is_used_up() {
+                        break;
+                    }
+                    self.attempt(&id, None).await;
+                }
+            }
+            Err(error) => unread.push(error),
+        }
+        match ledger::list_to_do(&table, ToDo::Tell).await {
+            Ok(untold) => self.tell_all(untold).await,
+            Err(error) => unread.push(error),
+        }
+        match ledger::list_to_do(&table, ToDo::Expire).await {
+            Ok(begun) => {
+                for (id, _) in begun {
+                    self.expire(&id).await;
+                }
+            }
+            Err(error) => unread.push(error),
+        }
+        match account::look(self.context).await {
+            Ok(found) => self.remove_orphans(found).await,
+            Err(error) => unread.push(error),
+        }
+        if unread.len() == 4 {
+            return Err(unread.remove(0));
+        }
+        for error in unread {
+            self.failed("a list", &error);
+        }
+        Ok(())
+    }
+
+    /// Ends a restore whose execution is over and did not, and tells it if nobody did.
+    ///
+    /// # Errors
+    /// Whatever kept it from that.
+    async fn settle(&mut self, id: &RestoreId, arn: Option<&str>) -> Result<(), StepError> {
+        let restore_id = id.as_str().to_owned();
+        match ended::settle(self.context, id, arn).await? {
+            Settled::Running => self.report.running += 1,
+            Settled::Unknown => {}
+            Settled::Undoing(refused) => {
+                self.left = self.left.saturating_sub(1);
+                self.report.undoing.push(restore_id);
+                self.report.refused.extend(refused);
+            }
+            Settled::Before => self.tell(id).await?,
+            Settled::Now(outcome) => {
+                self.left = self.left.saturating_sub(1);
+                self.report.ended.push(Ended {
+                    restore_id,
+                    outcome: outcome.name(),
+                });
+                self.tell(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn attempt(&mut self, id: &RestoreId, arn: Option<&str>) {
+        if let Err(error) = self.settle(id, arn).await {
+            self.left = self.left.saturating_sub(1);
+            self.failed(id.as_str(), &error);
+        }
+    }
+
+    async fn tell_all(&mut self, untold: Vec<(RestoreId, OffsetDateTime)>) {
+        for (id, since) in untold {
+            if self.is_used_up() {
+                return;
+            }
+            let told = if self.context.clock.now() > since + TOLD_WITHIN {
+                ledger::done(&self.context.table(), ToDo::Tell, &id).await
+            } else {
+                self.tell(&id).await
+            };
+            if let Err(error) = told {
+                self.left = self.left.saturating_sub(1);
+                self.failed(id.as_str(), &error);
+            }
+        }
+    }
+
+    /// Tells an end that its execution can no longer tell, once.
+    async fn tell(&mut self, id: &RestoreId) -> Result<(), StepError> {
+        let Some((arn, plan)) = ledger::execution_of(self.context, id).await? else {
+            return Ok(());
+        };
+        let over = execution::how_it_ended(self.context, &arn, plan.as_ref()).await?;
+        if over.is_none() || !ledger::claim_telling(self.context, id).await? {
+            return Ok(());
+        }
+        notify::notify(self.context, id, None).await?;
+        self.left = self.left.saturating_sub(1);
+        self.report.told.push(id.as_str().to_owned());
+        Ok(())
+    }
+
+    async fn expire(&mut self, id: &RestoreId) {
+        let this = id.as_str();
+        if self.report.expired.iter().any(|done| done == this) || self.is_used_up() {
+            return;
+        }
+        self.left = self.left.saturating_sub(1);
+        match expired::remove(self.context, id).await {
+            Ok(Some(refused)) => {
+                self.report.expired.push(this.to_owned());
+                self.report.refused.extend(refused);
+            }
+            Ok(None) => {}
+            Err(error) => self.failed(id.as_str(), &error),
+        }
+    }
+
+    async fn remove_orphans(&mut self, found: account::ByRestore) {
+        for (id, found) in found {
+            if self.is_used_up() {
+                return;
+            }
+            let judged = match account::judge(self.context, &id, found).await {
+                Ok(judged) => judged,
+                Err(error) => {
+                    self.left = self.left.saturating_sub(1);
+                    self.failed(&id, &error);
+                    continue;
+                }
+            };
+            self.report.strangers += judged.strangers;
+            let Some(restore) = judged.restore else {
+                continue;
+            };
+            if judged.expired
+                && let Ok(id) = RestoreId::parse(&id)
+            {
+                self.expire(&id).await;
+            }
+            if !judged.orphans.is_empty() {
+                self.left = self.left.saturating_sub(1);
+            }
+            for resource in judged.orphans {
+                match cleanup::delete(self.context, &restore, &resource).await {
+                    Ok(_) => self.report.orphans.push(resource.arn),
+                    Err(error) => self.report.refused.push(error.to_string()),
+                }
+            }
+            self.report.refused.extend(judged.refused);
+        }
+    }
+
+    fn failed(&mut self, about: &str, error: &StepError) {
+        tracing::error!(about, code = error.code().id, "{error}");
+        self.report.failures.push(Failed {
+            about: about.to_owned(),
+            error: error.to_string(),
+        });
+    }
+
+    fn emit_metrics(&self) {
+        let report = &self.report;
+        tracing::info!(?report, "reaped");
+        let counts = [
+            report.ended.len() + report.expired.len(),
+            report.orphans.len(),
+            report.strangers,
+            report.failures.len(),
+        ];
+        let mut values = METRICS.map(|name| (name, Unit::Count, 0.0));
+        for (value, count) in values.iter_mut().zip(counts) {
+            value.2 = count as f64;
+        }
+        metrics::emit(self.context, &[], &values);
+    }
+}
