@@ -197,7 +197,11 @@ fn retries_of_the_sdk_and_the_state_machine_multiply_within_bounds() {
 /// How many retries fit into this time, on average: full jitter halves the pauses.
 fn retries_within(retry: &Value, seconds: f64) -> u64 {
     let number = |name: &str| retry[name].as_f64();
-    let share = if retry["JitterStrategy"] == "FULL" { 0.5 } else { 1.0 };
+    let share = if retry["JitterStrategy"] == "FULL" {
+        0.5
+    } else {
+        1.0
+    };
     let longest = number("MaxDelaySeconds").unwrap_or(f64::INFINITY);
     let (mut pause, mut passed, mut retries) = (number("IntervalSeconds").unwrap(), 0.0, 0);
     while retries < retry["MaxAttempts"].as_u64().unwrap() {

@@ -36,6 +36,9 @@ struct Arguments {
     /// Only cases whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// One case of each kind, at calls that the seed chooses.
+    #[arg(long)]
+    sample: bool,
     /// Pairs of faults after an effect to try besides: a number, or `all`.
     #[arg(long, default_value = "200", value_parser = pairs)]
     pairs: Pairs,
@@ -79,8 +82,13 @@ fn main() -> ExitCode {
     if let Some(case) = &arguments.case {
         return show(&matrix.try_case(case));
     }
-    let mut cases = matrix.single_faults();
-    cases.extend(matrix.pairs(arguments.pairs.0));
+    let mut cases = if arguments.sample {
+        matrix.one_of_each_kind()
+    } else {
+        let mut all = matrix.single_faults();
+        all.extend(matrix.pairs(arguments.pairs.0));
+        all
+    };
     if let Some(only) = &arguments.only {
         cases.retain(|case| case.to_string().contains(only.as_str()));
     }
@@ -119,6 +127,7 @@ fn show(tried: &Tried) -> ExitCode {
         println!("{line}");
     }
     println!("{}: {}", tried.case, tried.verdict.outcome);
+    println!("{}", tried.verdict.cause);
     for complaint in tried.complaints() {
         println!("  {complaint}");
     }
@@ -231,7 +240,7 @@ mod tests {
             let cases = matrix.pairs(Some(2));
             let tried = matrix.try_all(&cases, 1, |_, _| ());
             let traces = tried.into_iter().map(|tried| tried.trace);
-            (matrix.undisturbed.trace.clone(), traces.collect::<Vec<_>>())
+            (matrix.undisturbed.trace, traces.collect::<Vec<_>>())
         };
         assert_eq!(run(), run());
     }

@@ -251,6 +251,10 @@ impl Trial {
         scene.begin();
         let before = Before {
             decoys: decoys::describe(&scene).await,
+            may_tell: !case
+                .0
+                .iter()
+                .any(|(fault, call)| *fault == Fault::AccessDenied && call.service == "sns"),
         };
         let cloud = &scene.local.cloud;
         let faults = Faults::new(cloud.world(), cloud.lambda());

@@ -18,6 +18,8 @@ use crate::matrix::RESTORE_ID;
 pub(crate) struct Verdict {
     /// `Restored`, `FailedClean`, `FailedDirty`, or how the execution ended without one of them.
     pub(crate) outcome: String,
+    /// What a failed execution says of itself.
+    pub(crate) cause: String,
     /// Every rule that did not hold; none is a pass.
     pub(crate) complaints: Vec<String>,
     /// Strangers that were changed or are gone.
@@ -32,6 +34,8 @@ pub(crate) struct Verdict {
 pub(crate) struct Before {
     /// The strangers, as they were.
     pub(crate) decoys: Vec<String>,
+    /// Whether the pipeline may publish at all.
+    pub(crate) may_tell: bool,
 }
 
 /// Looks at everything once the restore is over and time has passed.
@@ -39,6 +43,7 @@ pub(crate) async fn judge(scene: &Scene, execution: &Execution, before: &Before)
     let table = decoys::scan(scene).await;
     let mut verdict = Verdict {
         outcome: outcome(execution),
+        cause: cause(execution),
         ..Verdict::default()
     };
     is_honest(scene, &table, &mut verdict);
@@ -47,9 +52,9 @@ pub(crate) async fn judge(scene: &Scene, execution: &Execution, before: &Before)
     }
     strangers_are_untouched(scene, before, &mut verdict).await;
     lock_is_free(&table, &mut verdict);
-    somebody_was_told(scene, &mut verdict);
+    somebody_was_told(scene, before.may_tell, &mut verdict);
     nobody_could_reach_it_early(scene, &table, &mut verdict);
-    no_password_was_written_down(scene, &mut verdict);
+    no_password_was_written_down(scene, &mut verdict).await;
     verdict
 }
 
@@ -61,6 +66,13 @@ fn outcome(execution: &Execution) -> String {
             end.to_owned()
         }
         (ended, last) => format!("{ended:?} in {last:?}"),
+    }
+}
+
+fn cause(execution: &Execution) -> String {
+    match execution.outcome() {
+        Some(Outcome::Failed { cause, .. }) => cause.unwrap_or_default(),
+        _ => String::new(),
     }
 }
 
@@ -181,13 +193,14 @@ fn lock_is_free(table: &[Value], verdict: &mut Verdict) {
     }
 }
 
-fn somebody_was_told(scene: &Scene, verdict: &mut Verdict) {
+/// Who may not publish cannot tell anybody.
+fn somebody_was_told(scene: &Scene, may_tell: bool, verdict: &mut Verdict) {
     let messages = scene.local.cloud.sns().messages();
     let about: Vec<_> = messages
         .iter()
         .filter(|message| message.message.contains(RESTORE_ID))
         .collect();
-    if about.is_empty() {
+    if about.is_empty() && may_tell {
         verdict.complaints.push("nobody was told".to_owned());
     }
     for message in about {
@@ -252,13 +265,20 @@ fn nobody_could_reach_it_early(scene: &Scene, table: &[Value], verdict: &mut Ver
     }
 }
 
-fn no_password_was_written_down(scene: &Scene, verdict: &mut Verdict) {
-    let leaks = scene.leaks(&[&scene.old_password, &scene.app_password]);
+/// Neither the source's passwords nor the new one.
+async fn no_password_was_written_down(scene: &Scene, verdict: &mut Verdict) {
+    let mut passwords = vec![scene.old_password.clone(), scene.app_password.clone()];
+    let secret = RestoreId::parse(RESTORE_ID).unwrap().master_secret();
+    if verdict.outcome == "Restored" && scene.everything().contains(&secret) {
+        passwords.push(scene.secret(&secret).await.password.expose().to_owned());
+    }
+    let passwords: Vec<&str> = passwords.iter().map(String::as_str).collect();
+    let leaks = scene.leaks(&passwords);
     verdict.canaries = leaks.len();
     for place in leaks {
-        verdict
-            .complaints
-            .push(format!("a password of {SOURCE} stands in {place}"));
+        verdict.complaints.push(format!(
+            "a password of {SOURCE} or {TARGET} stands in {place}"
+        ));
     }
 }
 

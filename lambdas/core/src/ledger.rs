@@ -207,6 +207,35 @@ pub struct Leftover {
     pub remove_with: String,
 }
 
+impl Leftover {
+    /// A resource of ours that is there, or may be, with the command that removes it.
+    pub fn new(resource: &Resource, region: &str, protected: bool) -> Self {
+        let name = &resource.identifier;
+        let remove_with = match resource.kind {
+            ResourceKind::Instance => format!(
+                "aws rds delete-db-instance --region {region} --db-instance-identifier {name} --skip-final-snapshot"
+            ),
+            ResourceKind::Cluster if protected => format!(
+                "aws rds modify-db-cluster --region {region} --db-cluster-identifier {name} --no-deletion-protection --apply-immediately && \
+                 aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
+            ),
+            ResourceKind::Cluster => format!(
+                "aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
+            ),
+            ResourceKind::SnapshotCopy => format!(
+                "aws rds delete-db-cluster-snapshot --region {region} --db-cluster-snapshot-identifier {name}"
+            ),
+            ResourceKind::Secret => {
+                format!("aws secretsmanager delete-secret --region {region} --secret-id {name}")
+            }
+        };
+        Self {
+            arn: resource.arn.clone(),
+            remove_with,
+        }
+    }
+}
+
 /// One restore, loaded from the state table.
 #[derive(Clone, Debug)]
 pub struct Restore {
@@ -734,7 +763,11 @@ pub async fn end_without_plan(
     context.table().write(writes, None).await.map(|_| ())
 }
 
-/// Records an end that nobody recorded yet, as well as it can be: whoever waited for it could not.
+/// Records an end that nobody recorded yet, as well as it can be: whoever waited for it could not. Gives the end
+/// that stands.
+///
+/// A dirty end that names nothing is of an undo at which nobody could look: everything that the ledger does not know
+/// to be gone is named.
 ///
 /// # Errors
 /// What DynamoDB refuses.
@@ -743,17 +776,36 @@ pub async fn close(
     id: &RestoreId,
     execution_arn: &str,
     started_at: &str,
-    recorded: &Ending,
-) -> Result<(), StepError> {
+    ending: &Ending,
+) -> Result<Ending, StepError> {
     let Some(restore) = Restore::find(context, id)
         .await?
         .filter(|found| found.belongs_to(started_at))
     else {
-        return end_without_plan(context, id, execution_arn, recorded).await;
+        end_without_plan(context, id, execution_arn, ending).await?;
+        return Ok(ending.clone());
     };
+    let mut ending = ending.clone();
+    if ending.status == Status::FailedDirty && ending.leftovers.is_empty() && ending.kept.is_empty()
+    {
+        let in_service = restore.is_in_service().await?;
+        for resource in restore.resources().await? {
+            if resource.state == ResourceState::Removed {
+                continue;
+            }
+            if in_service && resource.kind != ResourceKind::SnapshotCopy {
+                ending.kept.push(resource.arn);
+            } else {
+                let region = &restore.plan.target.region;
+                ending
+                    .leftovers
+                    .push(Leftover::new(&resource, region, false));
+            }
+        }
+    }
     let now = context.clock.now();
     restore.seal(now).await?;
-    restore.end(recorded, now).await.map(|_| ())
+    restore.end(&ending, now).await
 }
 
 /// What is still to be done about a restore that has ended. The reaper does what nobody else did.

@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::errors::StepError;
 use crate::ledger::{
-    Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, restore_key,
+    Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, Status, restore_key,
 };
 use crate::names::RestoreId;
 use crate::plan::Plan;
@@ -92,9 +92,9 @@ pub struct Seconds {
 
 impl Report {
     /// The report of a restore that left no record of its own.
-    pub fn unrecorded(id: &RestoreId) -> Self {
+    pub fn unrecorded(id: &RestoreId, status: Status) -> Self {
         Self {
-            outcome: String::new(),
+            outcome: status.name().to_owned(),
             restore_id: id.as_str().to_owned(),
             execution_started_at: None,
             profile: None,

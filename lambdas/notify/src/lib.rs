@@ -5,7 +5,8 @@
 
 use std::fmt::Write;
 
-use aurora_restore_core::ledger::{self, Ending, ToDo};
+use aurora_restore_core::errors::Kind;
+use aurora_restore_core::ledger::{self, Ending, Status, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
@@ -69,41 +70,41 @@ pub struct Answer {
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
-        answer(&notify(context, &RestoreId::parse(&event.restore_id)?, event.failed).await?)
+        let id = RestoreId::parse(&event.restore_id)?;
+        // Without a failure the state machine comes here once the restore is in service.
+        let known = Some(Status::Restored);
+        answer(&notify(context, &id, event.failed, known).await?)
     })
 }
 
 /// Publishes the outcome and its metrics.
 ///
+/// `known` is the outcome to tell where the record cannot be read; without it, that is an error.
+///
 /// # Errors
-/// What SNS or DynamoDB refuses.
+/// What SNS refuses; what DynamoDB refuses, if it may pass or nothing else tells the outcome.
 pub async fn notify(
     context: &Context,
     id: &RestoreId,
     failed: Option<Failed>,
+    known: Option<Status>,
 ) -> Result<Answer, StepError> {
-    if let Some(failed) = &failed {
-        ledger::close(
-            context,
-            id,
-            &failed.execution_arn,
-            &failed.started_at,
-            &failed.ending,
-        )
-        .await?;
+    let mut report = match recorded(context, id, failed.as_ref()).await {
+        Ok(report) => report,
+        // A person who hears little is better off than one who hears nothing.
+        Err(error) if error.kind() != Kind::Transient && (failed.is_some() || known.is_some()) => {
+            tracing::error!(
+                code = error.code().id,
+                "{error}; telling what the state machine knows"
+            );
+            None
+        }
+        Err(error) => return Err(error),
     }
-    let started_at = failed.as_ref().map(|failed| failed.started_at.as_str());
-    let report = report::build(&context.table(), id, context.clock.now()).await?;
-    // A record of an earlier execution of the same name is not this one's story.
-    let own = report.filter(|report| {
-        started_at.is_none()
-            || report
-                .execution_started_at
-                .as_deref()
-                .is_none_or(|found| Some(found) == started_at)
-    });
-    let mut report = own.unwrap_or_else(|| Report::unrecorded(id));
-    if let Some(failed) = failed {
+    .unwrap_or_else(|| Report::unrecorded(id, known.unwrap_or(Status::Running)));
+    if let Some(failed) = failed
+        && report.outcome != failed.ending.status.name()
+    {
         report.end(failed.ending); // what the state machine knows counts, also where it could not be recorded
     }
     let attribute = |value: &str| {
@@ -135,6 +136,29 @@ pub async fn notify(
     Ok(Answer {
         outcome: report.outcome,
     })
+}
+
+/// The report from the record, once the end is on it; none when there is no record of this execution.
+async fn recorded(
+    context: &Context,
+    id: &RestoreId,
+    failed: Option<&Failed>,
+) -> Result<Option<Report>, StepError> {
+    if let Some(failed) = failed {
+        let Failed {
+            execution_arn,
+            started_at,
+            ending,
+        } = failed;
+        ledger::close(context, id, execution_arn, started_at, ending).await?;
+    }
+    let report = report::build(&context.table(), id, context.clock.now()).await?;
+    // A record of an earlier execution of the same name is not this one's story.
+    let is_own = |report: &Report| {
+        let found = report.execution_started_at.as_deref();
+        failed.is_none_or(|failed| found.is_none_or(|found| found == failed.started_at))
+    };
+    Ok(report.filter(is_own))
 }
 
 fn emit_metrics(context: &Context, report: &Report) {

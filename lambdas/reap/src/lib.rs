@@ -261,7 +261,7 @@ impl<'a> Pass<'a> {
         if over.is_none() || !ledger::claim_telling(self.context, id).await? {
             return Ok(());
         }
-        notify::notify(self.context, id, None).await?;
+        notify::notify(self.context, id, None, None).await?;
         self.left = self.left.saturating_sub(1);
         self.report.told.push(id.as_str().to_owned());
         Ok(())

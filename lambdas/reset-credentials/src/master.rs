@@ -4,7 +4,7 @@
 //! before the database is told, so that a repeated step hands out the same password
 //! again; it becomes AWSCURRENT only once a login with it has worked.
 
-use aurora_restore_core::errors::{AR0021, StepError, wire_code};
+use aurora_restore_core::errors::{AR0028, StepError, wire_code};
 use aurora_restore_core::ledger::{Resource, ResourceKind};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::request::MasterPassword;
@@ -127,10 +127,14 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
         &plan.source.master_username,
     )
     .await?;
+    // What was just stored may not be seen yet: the next attempt finds it.
     let pending = pending.ok_or_else(|| {
         StepError::new(
-            &AR0021,
-            format!("secret `{}` has no pending version", plan.secret_name),
+            &AR0028,
+            format!(
+                "secret `{}` does not show its pending version yet",
+                plan.secret_name
+            ),
         )
     })?;
     restore.created(resource, None).await?;

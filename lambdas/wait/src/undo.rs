@@ -169,7 +169,10 @@ pub async fn look(
     let leftovers = seen
         .leaving
         .iter()
-        .map(|found| leftover(found, region))
+        .map(|found| {
+            let resource = Resource::new(found.kind, &found.arn, &found.identifier);
+            Leftover::new(&resource, region, found.protected)
+        })
         .collect();
     let ending = ending(look.failure, leftovers, seen.kept);
     restore.end(&ending, now).await.map(Undoing::Ended)
@@ -262,32 +265,6 @@ async fn is_our_secret(
             format!("describe secret `{}`", resource.identifier),
             error,
         )),
-    }
-}
-
-fn leftover(found: &Found, region: &str) -> Leftover {
-    let name = &found.identifier;
-    let command = match found.kind {
-        ResourceKind::Instance => format!(
-            "aws rds delete-db-instance --region {region} --db-instance-identifier {name} --skip-final-snapshot"
-        ),
-        ResourceKind::Cluster if found.protected => format!(
-            "aws rds modify-db-cluster --region {region} --db-cluster-identifier {name} --no-deletion-protection --apply-immediately && \
-             aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
-        ),
-        ResourceKind::Cluster => format!(
-            "aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
-        ),
-        ResourceKind::SnapshotCopy => format!(
-            "aws rds delete-db-cluster-snapshot --region {region} --db-cluster-snapshot-identifier {name}"
-        ),
-        ResourceKind::Secret => {
-            format!("aws secretsmanager delete-secret --region {region} --secret-id {name}")
-        }
-    };
-    Leftover {
-        arn: found.arn.clone(),
-        remove_with: command,
     }
 }
 
