@@ -16,9 +16,11 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 
 use crate::layer::Severed;
+use crate::request::Response;
 use crate::world::World;
 
 /// An HTTP client for AWS SDK configurations whose only server is a [`World`].
@@ -83,7 +85,23 @@ async fn exchange(world: &World, request: HttpRequest) -> Result<HttpResponse, C
         Severed::Refused | Severed::Reset => ConnectorError::io(severed.into()),
         Severed::TimedOut => ConnectorError::timeout(severed.into()),
     })?;
-    HttpResponse::try_from(response.map(SdkBody::from)).map_err(|error| broken(error.into()))
+    HttpResponse::try_from(response_with_body(response)).map_err(|error| broken(error.into()))
+}
+
+/// A body shorter than its headers promise ends in an error, as it does on a connection that breaks.
+fn response_with_body(response: Response) -> http::Response<SdkBody> {
+    let promised = response.headers().get(http::header::CONTENT_LENGTH);
+    let promised: Option<usize> = promised
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse().ok());
+    response.map(|body| {
+        if promised.is_none_or(|promised| promised <= body.len()) {
+            return SdkBody::from(body);
+        }
+        let broken = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let frames = [Ok(Frame::data(body)), Err(broken)];
+        SdkBody::from_body_1_x(StreamBody::new(futures::stream::iter(frames)))
+    })
 }
 
 /// The world's time for SDK configurations: credentials then expire when the world

@@ -185,7 +185,7 @@ fn retries_of_the_sdk_and_the_state_machine_multiply_within_bounds() {
         let most = match name.as_str() {
             "CopySnapshot" => 1_000,
             wait if wait.starts_with("WaitFor") => 3_100,
-            _ => 100,
+            _ => 250,
         };
         let (all, hourly) = (sdk * attempts, sdk * in_an_hour);
         println!("| {name} | {all} | {hourly} |");

@@ -27,8 +27,8 @@ pub(crate) const RESTORE_ID: &str = "restore-1";
 /// An execution ends within its own limit of ten days; this is more.
 const LONGEST: Duration = Duration::from_secs(20 * 86_400);
 
-/// How long is waited after the end: what lands late has landed, what runs now and then has run.
-const SETTLES_IN: Duration = Duration::from_secs(3600);
+/// How long is waited after the end: what lands late has landed, and the reaper has passed twice.
+const SETTLES_IN: Duration = Duration::from_secs(2100);
 
 /// One or two faults, each at its call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -311,16 +311,16 @@ impl Trial {
     }
 }
 
-/// RDS at its usual pace, but for what would only add more looks of the same kind: each wait still looks twice.
+/// RDS is quick where slowness would only add more looks and passes of the same kind: each wait still looks twice.
 fn options(seed: u64) -> LocalOptions {
     let mut options = LocalOptions::in_process(seed);
     let durations = &mut options.rds.durations;
     durations.copy_queue_across_regions = Duration::from_secs(30);
     durations.copy_per_gib = Duration::ZERO;
     durations.copy_snapshot = Duration::from_secs(60);
-    durations.restore_cluster = Duration::from_secs(420);
+    durations.restore_cluster = Duration::from_secs(200);
     durations.restore_per_gib = Duration::ZERO;
-    durations.create_instance = Duration::from_secs(360);
+    durations.create_instance = Duration::from_secs(200);
     options
 }
 

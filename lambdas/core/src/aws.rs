@@ -169,7 +169,8 @@ mod tests {
         let elsewhere = "arn:aws:secretsmanager:xx-other-1:123456789012:secret:x";
         macro_rules! assert_bounded {
             ($($client:expr),* $(,)?) => {$(
-                let config = $client.config();
+                let client = $client.clone();
+                let config = client.config();
                 assert_eq!(config.timeout_config(), Some(&timeouts()), stringify!($client));
                 let attempts = config.retry_config().map(RetryConfig::max_attempts);
                 assert_eq!(attempts, Some(SDK_ATTEMPTS), stringify!($client));

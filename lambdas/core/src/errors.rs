@@ -247,10 +247,9 @@ fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &'sta
             _ => &AR0031,
         };
     };
-    if error
-        .raw_response()
-        .is_some_and(|response| response.status().is_server_error())
-    {
+    // A success that cannot be read says no more than no answer.
+    let status = error.raw_response().map(HttpResponse::status);
+    if status.is_some_and(|status| status.is_server_error() || status.is_success()) {
         return &AR0031;
     }
     by_wire_code(

@@ -408,6 +408,10 @@ async fn kill() -> Answer {
 }
 
 /// The first half, under headers that promise it all.
-fn truncated(answer: Response) -> Response {
-    answer.map(|body| body.slice(..body.len() / 2))
+fn truncated(mut answer: Response) -> Response {
+    let whole = answer.body().len();
+    answer
+        .headers_mut()
+        .insert(http::header::CONTENT_LENGTH, whole.into());
+    answer.map(|body| body.slice(..whole / 2))
 }
