@@ -457,7 +457,7 @@ const OPERATIONS: &[Operation] = &[
     },
     Operation {
         action: "StartDBCluster",
-        run: Run::WithFlow(stopping::start),
+        run: asking!(stopping::start),
         parameters: &[&["DBClusterIdentifier"]],
     },
     Operation {

@@ -11,7 +11,7 @@ use super::audit::ResourceView;
 use super::catalog::DbEngine;
 use super::configuration::{Configuration, DEFAULT_BACKUP_WINDOW, Inherited};
 use super::credentials::{self, ManagedSecret};
-use super::encryption::Encryption;
+use super::encryption::{Encryption, KEY_LOST};
 use super::events::Happening;
 use super::listing::{self, Filter};
 use super::modification::{Change, PutOff};
@@ -19,7 +19,7 @@ use super::names::{self, Place};
 use super::roles::RoleAssociation;
 use super::state::{Book, Status};
 use super::tags::Tags;
-use super::trouble::{Ending, Fate, Kind, Trouble};
+use super::trouble::{Ending, Fate, Kind};
 use super::xml::Xml;
 use super::{Inner, errors, hex_of, quotas};
 use crate::database::{Bootstrap, Image, Password, Volume};
@@ -404,48 +404,15 @@ pub(super) fn make_available(
             match status {
                 "available" => {
                     rds.tell(&place, &name, Happening::ClusterCreated);
-                    later_troubles(rds, &id, &name, kind);
+                    rds.leave_if_scripted(kind, &id, &name);
                 }
                 failed if failed.starts_with("incompatible") => {
                     rds.tell(&place, &name, Happening::ClusterImpossible)
                 }
                 _ => {}
             }
+            rds.watch_key(&id);
             Some(())
-        })
-    });
-}
-
-/// The status of a cluster whose key cannot be used; for seven days there is a way back.
-const KEY_LOST: &str = "inaccessible-encryption-credentials-recoverable";
-
-/// What befalls a cluster after it has become available.
-fn later_troubles(rds: &Arc<Inner>, resource_id: &str, name: &str, kind: Kind) {
-    let steps = rds.trouble(kind, name, |trouble| match trouble {
-        Trouble::LosesKey { after } => Some((*after, KEY_LOST, None)),
-        Trouble::BacksUp { after, lasts } => Some((*after, "backing-up", Some(*lasts))),
-        _ => None,
-    });
-    let Some((after, status, lasts)) = steps else {
-        return;
-    };
-    let in_this_world = |duration: std::time::Duration| duration.mul_f64(1.0 / rds.settings.speed);
-    let (after, lasts) = (in_this_world(after), lasts.map(in_this_world));
-    let id = resource_id.to_owned();
-    rds.flow(move |flow| async move {
-        flow.sleep(after).await;
-        flow.cluster(&id, |cluster, now| {
-            cluster
-                .status
-                .is("available")
-                .then(|| cluster.status.set(status, now))
-        })?;
-        flow.sleep(lasts?).await;
-        flow.cluster(&id, |cluster, now| {
-            cluster
-                .status
-                .is(status)
-                .then(|| cluster.status.set("available", now))
         })
     });
 }

@@ -126,9 +126,7 @@ fn finish_cluster(
             })?;
         }
         let name = flow.cluster(&id, |cluster, _| Some(cluster.id.clone()))?;
-        if flow.stuck(Kind::Cluster, &name, "deleting")? {
-            return None;
-        }
+        flow.linger(Kind::Cluster, &name, "deleting").await?;
         // Its instances are on their way out; it goes after the last of them.
         flow.until(|book| book.instances_of(&id).is_empty().then_some(()))
             .await?;
@@ -213,9 +211,7 @@ fn finish_instance(rds: &Arc<Inner>, resource_id: &str) {
             tracing::error!(%error, "a database server was not stopped");
         }
         let name = flow.instance(&id, |instance, _| Some(instance.id.clone()))?;
-        if flow.stuck(Kind::Instance, &name, "deleting")? {
-            return None;
-        }
+        flow.linger(Kind::Instance, &name, "deleting").await?;
         flow.sleep(lasting).await;
         let gone = flow.edit(|book| {
             let instance = book.instances.remove(&id)?;

@@ -2,15 +2,30 @@
 //!
 //! KMS is asked, as RDS asks it, with the caller's rights. A world without a
 //! KMS has keys that are always usable.
+//!
+//! A key that is lost takes its clusters with it when it is used again (KMS, "How
+//! unusable KMS keys affect data keys"). For seven days there is a way back: the key
+//! is made usable and the cluster started (AWS re:Post, "inaccessible encryption
+//! state"). Then the status is final.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::api::Call;
+use super::lifecycle::{Flow, blocking};
 use super::names::Place;
 use super::xml::Xml;
 use super::{Inner, errors};
 use crate::request::{ApiError, Caller};
+
+/// The status of what cannot use its key, while there is a way back.
+pub(super) const KEY_LOST: &str = "inaccessible-encryption-credentials-recoverable";
+/// The status once there is none.
+const KEY_LOST_FOR_GOOD: &str = "inaccessible-encryption-credentials";
+/// Days for which there is one.
+const RECOVERABLE_DAYS: i64 = 7;
 
 /// What a volume or a snapshot is encrypted with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +130,27 @@ impl Inner {
         self.describe_key(&there, &key.arn).await.is_some()
     }
 
+    /// Looks now and then whether a cluster's key can still be used, as long as there is the cluster.
+    pub(super) fn watch_key(self: &Arc<Self>, cluster: &str) {
+        let id = cluster.to_owned();
+        let pause = self.lasting(self.settings.durations.notice_lost_key, "notice a lost key");
+        self.flow(move |flow| async move {
+            loop {
+                let (owner, encryption) = flow.cluster(&id, |cluster, _| {
+                    cluster.encryption.key()?;
+                    Some((cluster.owner.clone(), cluster.encryption.clone()))
+                })?;
+                flow.sleep(pause).await;
+                let rds = flow.with(|rds| Some(Arc::clone(rds)))?;
+                let readable = rds.readable(&owner, &encryption).await;
+                drop(rds);
+                if !readable {
+                    lose_key(&flow, &id).await?;
+                }
+            }
+        });
+    }
+
     async fn describe_key(&self, caller: &Caller, key_id: &str) -> Option<Key> {
         let world = self.world.upgrade()?;
         match world
@@ -132,6 +168,31 @@ impl Inner {
             Err(_) => None,
         }
     }
+}
+
+/// Lets a cluster and its instances read that their key is lost, for good after seven days.
+async fn lose_key(flow: &Flow, cluster: &str) -> Option<()> {
+    let volume = flow.edit(|book| {
+        let found = book.clusters.get(cluster)?;
+        let (since, status) = found.status.history().last()?;
+        let status = match status.as_str() {
+            "creating" | "deleting" | KEY_LOST_FOR_GOOD => return Some(None),
+            KEY_LOST if flow.now() - *since < time::Duration::days(RECOVERABLE_DAYS) => {
+                return Some(None);
+            }
+            KEY_LOST => KEY_LOST_FOR_GOOD,
+            _ => KEY_LOST,
+        };
+        let volume = Arc::clone(&found.volume);
+        book.set_all(cluster, status, flow.now());
+        Some(Some(volume))
+    })?;
+    if let Some(volume) = volume
+        && let Err(error) = blocking(move || volume.stop()).await
+    {
+        tracing::error!(%error, "a database server was not stopped");
+    }
+    Some(())
 }
 
 fn key_if_enabled(metadata: &Value) -> Option<Key> {

@@ -10,6 +10,7 @@ use super::api::{Answer, Call};
 use super::audit::ResourceView;
 use super::catalog::{self, DbEngine, SERVERLESS};
 use super::cluster::Cluster;
+use super::encryption::KEY_LOST;
 use super::events::Happening;
 use super::form::Form;
 use super::lifecycle::{Flow, blocking};
@@ -341,8 +342,13 @@ fn become_available(rds: &Arc<Inner>, resource_id: &str, name: &str) {
             return None;
         }
         flow.sleep(lasting).await;
+        let of_cluster = flow.edit(|book| {
+            let cluster = &book.instances.get(&id)?.cluster;
+            Some(book.clusters.get(cluster)?.status.as_str().to_owned())
+        })?;
         let status = match &fate.ending {
             Ending::Status { status, .. } => status.clone(),
+            _ if of_cluster == KEY_LOST => of_cluster,
             _ if !ready => "failed".to_owned(),
             _ => serve(&flow, &id).await?,
         };
@@ -356,6 +362,10 @@ fn become_available(rds: &Arc<Inner>, resource_id: &str, name: &str) {
         })?;
         if status == "available" {
             flow.tell(&place, &name, Happening::InstanceCreated)?;
+            flow.with(|rds| {
+                rds.leave_if_scripted(Kind::Instance, &id, &name);
+                Some(())
+            })?;
         }
         Some(())
     });

@@ -57,6 +57,10 @@ impl Flow {
         }
     }
 
+    pub(super) fn now(&self) -> OffsetDateTime {
+        self.clock.now()
+    }
+
     /// One step with RDS at hand; nothing if it is gone.
     pub(super) fn with<R>(&self, step: impl FnOnce(&Arc<Inner>) -> Option<R>) -> Option<R> {
         step(&self.rds.upgrade()?)
@@ -105,12 +109,21 @@ impl Flow {
         })
     }
 
-    /// Whether a test wants this resource to stay in the status it has just got.
-    pub(super) fn stuck(&self, kind: Kind, name: &str, status: &str) -> Option<bool> {
-        let meant = |trouble: &Trouble| {
-            matches!(trouble, Trouble::NeverLeaves(stuck) if stuck == status).then_some(())
+    /// Stays in the status a resource has just got, as long as a test wants; for ever ends the flow.
+    pub(super) async fn linger(&self, kind: Kind, name: &str, status: &str) -> Option<()> {
+        let wanted = |trouble: &Trouble| match trouble {
+            Trouble::StaysIn {
+                status: meant,
+                lasts,
+            } if meant == status => Some(*lasts),
+            _ => None,
         };
-        self.with(|rds| Some(rds.trouble(kind, name, meant).is_some()))
+        let (lasts, speed) =
+            self.with(|rds| Some((rds.trouble(kind, name, wanted), rds.settings.speed)))?;
+        if let Some(lasts) = lasts {
+            self.sleep(lasts?.mul_f64(1.0 / speed)).await;
+        }
+        Some(())
     }
 
     /// Waits until this finds something in the book.

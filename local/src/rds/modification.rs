@@ -418,9 +418,7 @@ async fn make(flow: &Flow, id: &str, change: Change) -> Option<()> {
     })?;
     // It was taken from under us: the change stays in the queue until the cluster is available again.
     let Some(name) = begun else { return Some(()) };
-    if flow.stuck(Kind::Cluster, &name, status)? {
-        return None;
-    }
+    flow.linger(Kind::Cluster, &name, status).await?;
     flow.sleep(lasting).await;
     let happening = match change {
         Change::Settings(settings) => flow.cluster(id, |cluster, now| {

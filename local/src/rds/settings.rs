@@ -124,6 +124,8 @@ pub struct Durations {
     pub failover: Duration,
     /// A role association's `PENDING`.
     pub associate_role: Duration,
+    /// How often RDS uses a cluster's key, and so notices that it cannot.
+    pub notice_lost_key: Duration,
     /// A stopped cluster starts again by itself after this.
     pub longest_stop: Duration,
 }
@@ -155,6 +157,7 @@ impl Default for Durations {
             reboot: seconds(60),
             failover: seconds(30),
             associate_role: seconds(60),
+            notice_lost_key: minutes(10),
             longest_stop: Duration::from_secs(7 * 24 * 3600),
         }
     }

@@ -112,6 +112,21 @@ impl Book {
         found
     }
 
+    /// Gives a cluster and its instances this status, but for those on their way in or out.
+    pub(super) fn set_all(&mut self, cluster: &str, status: &str, now: OffsetDateTime) {
+        if let Some(cluster) = self.clusters.get_mut(cluster) {
+            cluster.status.set(status, now);
+        }
+        let staying = |instance: &&mut Instance| {
+            instance.cluster == cluster
+                && !instance.status.is("creating")
+                && !instance.status.is("deleting")
+        };
+        for instance in self.instances.values_mut().filter(staying) {
+            instance.status.set(status, now);
+        }
+    }
+
     /// Whether a cluster has this name, or will have it once a rename under way is done.
     pub(super) fn cluster_name_taken(&self, place: &Place, id: &str) -> bool {
         self.clusters.values().any(|cluster| {

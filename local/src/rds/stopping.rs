@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::api::{Answer, Call};
+use super::encryption::KEY_LOST;
 use super::events::Happening;
 use super::lifecycle::{Flow, blocking};
 use super::state::Book;
@@ -31,7 +32,7 @@ pub(super) fn stop(rds: &Arc<Inner>, call: &Call) -> Answer {
                 "DB cluster {name} has DB instances that are not available, or none"
             )));
         }
-        set_all(book, &id, "stopping", call.now);
+        book.set_all(&id, "stopping", call.now);
         if let Some(cluster) = book.clusters.get_mut(&id) {
             cluster.restart_at = Some(call.now + restart);
         }
@@ -61,7 +62,7 @@ pub(super) fn stop(rds: &Arc<Inner>, call: &Call) -> Answer {
             return None;
         }
         flow.with(|rds| {
-            rds.edit(|book| set_all(book, &cluster, "starting", rds.now()));
+            rds.edit(|book| book.set_all(&cluster, "starting", rds.now()));
             begin_start(rds, &cluster);
             Some(())
         })
@@ -69,12 +70,25 @@ pub(super) fn stop(rds: &Arc<Inner>, call: &Call) -> Answer {
     cluster::answer(rds, &id)
 }
 
-pub(super) fn start(rds: &Arc<Inner>, call: &Call) -> Answer {
+pub(super) async fn start(rds: &Arc<Inner>, call: &Call) -> Answer {
+    let name = call.form.required("DBClusterIdentifier")?;
+    // It is also how a cluster comes back whose key was lost for a while.
+    let startable = ["stopped", KEY_LOST];
+    let encryption = rds.read(|book| {
+        let cluster = book.cluster(&call.place, name)?;
+        cluster.require(&startable)?;
+        Ok::<_, ApiError>(cluster.encryption.clone())
+    })?;
+    if let Some(key) = encryption.key()
+        && !rds.readable(&call.caller, &encryption).await
+    {
+        return Err(errors::key_not_accessible("DB cluster's", &key.arn));
+    }
     let id = rds.edit(|book| {
-        let cluster = book.cluster(&call.place, call.form.required("DBClusterIdentifier")?)?;
-        cluster.require(&["stopped"])?;
+        let cluster = book.cluster(&call.place, name)?;
+        cluster.require(&startable)?;
         let id = cluster.resource_id.clone();
-        set_all(book, &id, "starting", call.now);
+        book.set_all(&id, "starting", call.now);
         Ok::<_, ApiError>(id)
     })?;
     begin_start(rds, &id);
@@ -109,19 +123,6 @@ fn begin_start(rds: &Arc<Inner>, resource_id: &str) {
     });
 }
 
-fn set_all(book: &mut Book, cluster: &str, status: &str, now: time::OffsetDateTime) {
-    if let Some(cluster) = book.clusters.get_mut(cluster) {
-        cluster.status.set(status, now);
-    }
-    for instance in book
-        .instances
-        .values_mut()
-        .filter(|instance| instance.cluster == cluster)
-    {
-        instance.status.set(status, now);
-    }
-}
-
 fn settle(flow: &Flow, cluster: &str, from: &str, to: &str, happening: Happening) -> Option<()> {
     let (place, name) = flow.cluster(cluster, |cluster, _| {
         cluster
@@ -130,7 +131,7 @@ fn settle(flow: &Flow, cluster: &str, from: &str, to: &str, happening: Happening
             .then(|| (cluster.place.clone(), cluster.id.clone()))
     })?;
     flow.with(|rds| {
-        rds.edit(|book| set_all(book, cluster, to, rds.now()));
+        rds.edit(|book| book.set_all(cluster, to, rds.now()));
         rds.tell(&place, &name, happening);
         Some(())
     })

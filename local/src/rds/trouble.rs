@@ -1,8 +1,11 @@
 //! What goes wrong on RDS itself, on a test's word.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Inner;
+use super::lifecycle::Flow;
+use super::state::Book;
 use crate::request::ApiError;
 
 /// Which resources a trouble is meant for.
@@ -34,20 +37,22 @@ pub enum Trouble {
     NeverReady,
     /// It stays in this status, once a modification or its deletion has put it there: `modifying`,
     /// `resetting-master-credentials`, `deleting`, ...
-    NeverLeaves(String),
+    StaysIn {
+        /// The status.
+        status: String,
+        /// So long more than usual; for ever when absent.
+        lasts: Option<Duration>,
+    },
     /// It takes this many times as long.
     Slow(f64),
-    /// A cluster, so long after it became available, can no longer use its key.
-    LosesKey {
-        /// Counted from `available`.
+    /// A cluster or an instance leaves `available` again, for `backing-up`, `upgrading`, `storage-full`, ...
+    Leaves {
+        /// For this status.
+        status: String,
+        /// Counted from when it first became `available`. If it is not at that moment, as soon as it is.
         after: Duration,
-    },
-    /// A cluster leaves `available` again for `backing-up`.
-    BacksUp {
-        /// Counted from `available`.
-        after: Duration,
-        /// How long it takes.
-        lasts: Duration,
+        /// It is back after this; never when absent.
+        lasts: Option<Duration>,
     },
     /// The next password reset is accepted and comes to nothing.
     ResetFails,
@@ -124,6 +129,60 @@ impl Inner {
             slower: slower.unwrap_or(1.0),
             ending: ending.unwrap_or(Ending::Available),
         }
+    }
+}
+
+impl Inner {
+    /// Lets a cluster or an instance that has just become `available` leave that again, if a test wants it.
+    pub(super) fn leave_if_scripted(self: &Arc<Self>, kind: Kind, resource_id: &str, name: &str) {
+        let wanted = self.trouble(kind, name, |trouble| match trouble {
+            Trouble::Leaves {
+                status,
+                after,
+                lasts,
+            } => Some((status.clone(), *after, *lasts)),
+            _ => None,
+        });
+        let Some((status, after, lasts)) = wanted else {
+            return;
+        };
+        let in_this_world = |duration: Duration| duration.mul_f64(1.0 / self.settings.speed);
+        let (after, lasts) = (in_this_world(after), lasts.map(in_this_world));
+        let id = resource_id.to_owned();
+        self.flow(move |mut flow| async move {
+            flow.sleep(after).await;
+            let there = flow
+                .until(|book| match status_of(book, kind, &id) {
+                    Some("available") => Some(true),
+                    Some(_) => None,
+                    None => Some(false),
+                })
+                .await?;
+            there.then_some(())?;
+            shift(&flow, kind, &id, "available", &status)?;
+            flow.sleep(lasts?).await;
+            shift(&flow, kind, &id, &status, "available")
+        });
+    }
+}
+
+fn status_of<'a>(book: &'a Book, kind: Kind, resource_id: &str) -> Option<&'a str> {
+    Some(match kind {
+        Kind::Instance => book.instances.get(resource_id)?.status.as_str(),
+        _ => book.clusters.get(resource_id)?.status.as_str(),
+    })
+}
+
+fn shift(flow: &Flow, kind: Kind, resource_id: &str, from: &str, to: &str) -> Option<()> {
+    match kind {
+        Kind::Instance => flow.instance(resource_id, |instance, now| {
+            let there = instance.status.is(from);
+            there.then(|| instance.status.set(to, now))
+        }),
+        _ => flow.cluster(resource_id, |cluster, now| {
+            let there = cluster.status.is(from);
+            there.then(|| cluster.status.set(to, now))
+        }),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cloud::{ACCOUNT, Cloud, MASTER, PASSWORD, wait_minutes};
+use crate::neighbours::Kms;
 use local_cloud::ApiError;
 use local_cloud::rds::{Kind, Trouble};
 
@@ -147,23 +148,23 @@ async fn some_things_never_end_and_some_take_long() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_cluster_leaves_available_again() {
-    let cloud = with_snapshot().await;
+/// A trouble after a minute of `available`, for so many minutes.
+fn leaves(status: &str, minutes: Option<u32>) -> Trouble {
     let minute = Duration::from_secs(60);
-    cloud.rds.script(
-        Kind::RestoredCluster,
-        "copy",
-        Trouble::BacksUp {
-            after: minute,
-            lasts: 3 * minute,
-        },
-    );
+    Trouble::Leaves {
+        status: status.to_owned(),
+        after: minute,
+        lasts: minutes.map(|minutes| minutes * minute),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_leaves_available_again_and_is_not_to_be_changed_meanwhile() {
+    let cloud = with_snapshot().await;
     cloud
         .rds
-        .script(Kind::Cluster, "locked", Trouble::LosesKey { after: minute });
+        .script(Kind::RestoredCluster, "copy", leaves("backing-up", Some(3)));
     cloud.restore("copy", "nightly", &[]).await;
-    cloud.restore("locked", "nightly", &[]).await;
     cloud.wait_for("cluster", "copy", &["available"]).await;
     cloud.wait_for("cluster", "copy", &["backing-up"]).await;
     assert_eq!(
@@ -173,13 +174,142 @@ async fn a_cluster_leaves_available_again() {
         "InvalidDBClusterStateFault"
     );
     cloud.wait_for("cluster", "copy", &["available"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_runs_out_of_storage_for_good() {
+    let cloud = with_snapshot().await;
     cloud
-        .wait_for(
-            "cluster",
-            "locked",
-            &["inaccessible-encryption-credentials-recoverable"],
+        .rds
+        .script(Kind::Instance, "copy-1", leaves("storage-full", None));
+    cloud.restore("copy", "nightly", &[]).await;
+    cloud.create_instance("copy-1", "copy").await;
+    cloud.wait_for("instance", "copy-1", &["available"]).await;
+    cloud
+        .wait_for("instance", "copy-1", &["storage-full"])
+        .await;
+    wait_minutes(24 * 60).await;
+    let instance = cloud.instance("copy-1").await;
+    assert_eq!(instance.text("DBInstanceStatus").unwrap(), "storage-full");
+    assert_eq!(
+        cloud.cluster("copy").await.text("Status").unwrap(),
+        "available"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_whose_key_is_lost_comes_back_within_seven_days_or_never() {
+    let cloud = Cloud::without_data();
+    let kms = Kms::in_world(&cloud);
+    let key = format!("arn:aws:kms:{}:{ACCOUNT}:key/mine", cloud.place().region);
+    kms.allow(&key, &[ACCOUNT]);
+    cloud.source("orders").await;
+    cloud.take_snapshot("nightly", "orders").await;
+    cloud
+        .restore("copy", "nightly", &[&format!("KmsKeyId={key}")])
+        .await;
+    cloud.create_instance("copy-1", "copy").await;
+    cloud.wait_for("instance", "copy-1", &["available"]).await;
+    let start = ["DBClusterIdentifier=copy"];
+
+    kms.allow(&key, &[]);
+    let lost = "inaccessible-encryption-credentials-recoverable";
+    cloud.wait_for("cluster", "copy", &[lost]).await;
+    cloud.wait_for("instance", "copy-1", &[lost]).await;
+    assert_eq!(
+        cloud.code("StartDBCluster", &start).await,
+        "KMSKeyNotAccessibleFault"
+    );
+    kms.allow(&key, &[ACCOUNT]);
+    wait_minutes(60).await;
+    assert_eq!(
+        cloud.cluster("copy").await.text("Status").unwrap(),
+        lost,
+        "it does not come back by itself"
+    );
+    cloud.call("StartDBCluster", &start).await;
+    cloud.wait_for("cluster", "copy", &["available"]).await;
+    cloud.wait_for("instance", "copy-1", &["available"]).await;
+
+    kms.allow(&key, &[]);
+    cloud.wait_for("cluster", "copy", &[lost]).await;
+    wait_minutes(8 * 24 * 60).await;
+    assert_eq!(
+        cloud.cluster("copy").await.text("Status").unwrap(),
+        "inaccessible-encryption-credentials"
+    );
+    kms.allow(&key, &[ACCOUNT]);
+    assert_eq!(
+        cloud.code("StartDBCluster", &start).await,
+        "InvalidDBClusterStateFault"
+    );
+    assert_eq!(
+        cloud.cluster("orders").await.text("Status").unwrap(),
+        "available",
+        "who has another key, or none, is not touched"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_comes_up_after_the_key_was_lost_reads_so() {
+    let cloud = Cloud::without_data();
+    let kms = Kms::in_world(&cloud);
+    let key = format!("arn:aws:kms:{}:{ACCOUNT}:key/mine", cloud.place().region);
+    kms.allow(&key, &[ACCOUNT]);
+    cloud.source("orders").await;
+    cloud.take_snapshot("nightly", "orders").await;
+    cloud
+        .restore("copy", "nightly", &[&format!("KmsKeyId={key}")])
+        .await;
+    cloud.create_instance("copy-1", "copy").await;
+    kms.allow(&key, &[]);
+    let lost = "inaccessible-encryption-credentials-recoverable";
+    assert_eq!(
+        cloud
+            .wait_for("instance", "copy-1", &["available", "failed", lost])
+            .await,
+        lost
+    );
+    cloud
+        .call("DeleteDBInstance", &["DBInstanceIdentifier=copy-1"])
+        .await;
+    let delete = ["DBClusterIdentifier=copy", "SkipFinalSnapshot=true"];
+    cloud.call("DeleteDBCluster", &delete).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_automated_snapshot_goes_with_its_cluster_and_fails_its_copy() {
+    let cloud = Cloud::without_data();
+    cloud.source("orders").await;
+    let automated = cloud
+        .rds
+        .take_automated_snapshot(cloud.place(), "orders")
+        .await
+        .unwrap();
+    cloud.rds.set_size(cloud.place(), "orders", 10_000);
+    let copy = [
+        &format!("SourceDBClusterSnapshotIdentifier={automated}"),
+        "TargetDBClusterSnapshotIdentifier=kept",
+    ];
+    cloud
+        .rds
+        .script(Kind::SnapshotCopy, "kept", Trouble::Slow(20.0));
+    cloud.call("CopyDBClusterSnapshot", &copy).await;
+    cloud
+        .call("DeleteDBInstance", &["DBInstanceIdentifier=orders-1"])
+        .await;
+    cloud
+        .call(
+            "DeleteDBCluster",
+            &["DBClusterIdentifier=orders", "SkipFinalSnapshot=true"],
         )
         .await;
+    assert_eq!(
+        cloud
+            .wait_for("snapshot", "kept", &["available", "failed"])
+            .await,
+        "failed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,17 +344,44 @@ async fn a_reset_comes_to_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_modification_and_a_deletion_never_end() {
+async fn a_modification_and_a_deletion_never_end_or_take_hours() {
     let cloud = with_snapshot().await;
-    let never_leaves = |status: &str| Trouble::NeverLeaves(status.to_owned());
+    let stays = |status: &str, lasts| Trouble::StaysIn {
+        status: status.to_owned(),
+        lasts,
+    };
     cloud.rds.script(
         Kind::Cluster,
         "orders",
-        never_leaves("resetting-master-credentials"),
+        stays("resetting-master-credentials", None),
     );
     cloud
         .rds
-        .script(Kind::Instance, "orders-1", never_leaves("deleting"));
+        .script(Kind::Instance, "orders-1", stays("deleting", None));
+    cloud.restore("copy", "nightly", &[]).await;
+    cloud.wait_for("cluster", "copy", &["available"]).await;
+    let two_hours = Duration::from_secs(2 * 3600);
+    cloud
+        .rds
+        .script(Kind::Cluster, "copy", stays("deleting", Some(two_hours)));
+    cloud
+        .call(
+            "DeleteDBCluster",
+            &["DBClusterIdentifier=copy", "SkipFinalSnapshot=true"],
+        )
+        .await;
+    wait_minutes(119).await;
+    assert_eq!(
+        cloud.cluster("copy").await.text("Status").unwrap(),
+        "deleting"
+    );
+    wait_minutes(10).await;
+    assert_eq!(
+        cloud
+            .code("DescribeDBClusters", &["DBClusterIdentifier=copy"])
+            .await,
+        "DBClusterNotFoundFault"
+    );
     cloud
         .call(
             "ModifyDBCluster",
