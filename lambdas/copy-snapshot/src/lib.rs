@@ -6,7 +6,7 @@
 //! the ledger says it is ours.
 
 use aurora_restore_core::errors::{AR0012, AR0020, AR0028, wire_code};
-use aurora_restore_core::ledger::{Resource, ResourceKind};
+use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::SnapshotCopy;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
@@ -74,9 +74,14 @@ pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answe
         &copy.identifier,
     );
     let resource = restore.intend(resource).await?;
+    let asked_for = Answer {
+        snapshot_copy: Some(copy.identifier.clone()),
+    };
 
     let made = match rds::find_snapshot(&client, &copy.identifier).await? {
         Some(found) => found, // a repeated step: already asked for, or a stranger's
+        // It was there. Whether RDS does not show it or somebody deleted it, WaitForCopy finds out.
+        None if resource.state == ResourceState::Created => return Ok(asked_for),
         None => ask(context, restore, copy).await?,
     };
     ownership::prove(
@@ -89,9 +94,7 @@ pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answe
     prove_source(&made, &plan.source.snapshot_arn)?;
     restore.created(resource, None).await?;
     tracing::info!(snapshot = copy.identifier, reasons = ?copy.reasons, "snapshot copy asked for");
-    Ok(Answer {
-        snapshot_copy: Some(copy.identifier.clone()),
-    })
+    Ok(asked_for)
 }
 
 async fn ask(

@@ -125,6 +125,7 @@ codes! {
     AR0034 Conflict "restore id already used"
     AR0035 Rejected "execution ended without an end"
     AR0036 Transient "an ended restore is still being removed"
+    AR0037 Rejected "resource removed or renamed by somebody else"
     AR0099 Defect "defect in the pipeline"
 }
 

@@ -17,7 +17,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::errors::{AR0012, AR0013, AR0014, AR0028, AR0032, AR0034, AR0036, AR0099, StepError};
+use crate::errors::{
+    AR0012, AR0013, AR0014, AR0018, AR0028, AR0032, AR0034, AR0036, AR0099, StepError,
+};
 use crate::execution;
 use crate::names::RestoreId;
 use crate::plan::Plan;
@@ -25,9 +27,10 @@ use crate::rds::Found;
 use crate::request::{self, MasterPassword};
 use crate::secrets::{self, Credentials, Stage};
 use crate::sql::Endpoint;
+use crate::status::Meaning;
 use crate::step::{Context, record_key};
 use crate::table::{Condition, Item, PK, SK, TTL, Table, Written};
-use crate::{ownership, rds};
+use crate::{ownership, rds, status};
 
 /// Where a restore stands, for lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +133,14 @@ impl Resource {
             && self.arn.eq_ignore_ascii_case(&found.arn)
             && (self.resource_id.is_none() || self.resource_id == found.resource_id)
     }
+
+    /// Whether what was found is this under another name.
+    pub fn is_renamed(&self, found: &Found) -> bool {
+        self.kind == found.kind
+            && self.resource_id.is_some()
+            && self.resource_id == found.resource_id
+            && !self.arn.eq_ignore_ascii_case(&found.arn)
+    }
 }
 
 /// One check of the evidence.
@@ -208,30 +219,89 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// A resource of ours that is there, or may be, with the command that removes it.
-    pub fn new(resource: &Resource, region: &str, protected: bool) -> Self {
-        let name = &resource.identifier;
-        let remove_with = match resource.kind {
-            ResourceKind::Instance => format!(
-                "aws rds delete-db-instance --region {region} --db-instance-identifier {name} --skip-final-snapshot"
+    /// What was found, with the command that removes it; where RDS refuses a plain deletion now, with what must go
+    /// before.
+    pub fn found(found: &Found, region: &str) -> Self {
+        let meaning = match found.kind {
+            ResourceKind::Instance => status::of_instance(&found.status),
+            ResourceKind::Cluster => status::of_cluster(&found.status),
+            ResourceKind::SnapshotCopy => status::of_snapshot(&found.status),
+            ResourceKind::Secret => Meaning::Ready,
+        };
+        let commands = Commands {
+            kind: found.kind,
+            name: &found.identifier,
+            region,
+        };
+        let remove_with = match meaning {
+            Meaning::Leaving => commands.wait_until("deleted"),
+            // A copy under way can be deleted.
+            Meaning::Progress if found.kind != ResourceKind::SnapshotCopy => format!(
+                "{} && {}",
+                commands.wait_until("available"),
+                commands.delete(found.protected)
             ),
-            ResourceKind::Cluster if protected => format!(
-                "aws rds modify-db-cluster --region {region} --db-cluster-identifier {name} --no-deletion-protection --apply-immediately && \
-                 aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
-            ),
-            ResourceKind::Cluster => format!(
-                "aws rds delete-db-cluster --region {region} --db-cluster-identifier {name} --skip-final-snapshot"
-            ),
-            ResourceKind::SnapshotCopy => format!(
-                "aws rds delete-db-cluster-snapshot --region {region} --db-cluster-snapshot-identifier {name}"
-            ),
-            ResourceKind::Secret => {
-                format!("aws secretsmanager delete-secret --region {region} --secret-id {name}")
-            }
+            _ => commands.delete(found.protected),
+        };
+        Self {
+            arn: found.arn.clone(),
+            remove_with,
+        }
+    }
+
+    /// What may be there, with the command that removes it.
+    pub fn recorded(resource: &Resource, region: &str) -> Self {
+        let commands = Commands {
+            kind: resource.kind,
+            name: &resource.identifier,
+            region,
         };
         Self {
             arn: resource.arn.clone(),
-            remove_with,
+            remove_with: commands.delete(false),
+        }
+    }
+}
+
+/// The commands of the AWS CLI about one resource.
+struct Commands<'a> {
+    kind: ResourceKind,
+    name: &'a str,
+    region: &'a str,
+}
+
+impl Commands<'_> {
+    fn noun(&self) -> &'static str {
+        match self.kind {
+            ResourceKind::Instance => "db-instance",
+            ResourceKind::Cluster => "db-cluster",
+            ResourceKind::SnapshotCopy => "db-cluster-snapshot",
+            ResourceKind::Secret => "secret",
+        }
+    }
+
+    fn which(&self) -> String {
+        let (noun, Self { region, name, .. }) = (self.noun(), self);
+        format!("--region {region} --{noun}-identifier {name}")
+    }
+
+    fn wait_until(&self, status: &str) -> String {
+        format!("aws rds wait {}-{status} {}", self.noun(), self.which())
+    }
+
+    fn delete(&self, protected: bool) -> String {
+        let (noun, which) = (self.noun(), self.which());
+        match self.kind {
+            ResourceKind::Secret => format!(
+                "aws secretsmanager delete-secret --region {} --secret-id {}",
+                self.region, self.name
+            ),
+            ResourceKind::SnapshotCopy => format!("aws rds delete-{noun} {which}"),
+            _ if protected => format!(
+                "aws rds modify-{noun} {which} --no-deletion-protection --apply-immediately && {}",
+                self.delete(false)
+            ),
+            _ => format!("aws rds delete-{noun} {which} --skip-final-snapshot"),
         }
     }
 }
@@ -797,9 +867,7 @@ pub async fn close(
                 ending.kept.push(resource.arn);
             } else {
                 let region = &restore.plan.target.region;
-                ending
-                    .leftovers
-                    .push(Leftover::new(&resource, region, false));
+                ending.leftovers.push(Leftover::recorded(&resource, region));
             }
         }
     }
@@ -982,6 +1050,22 @@ pub async fn step_began(
     Ok(item.and_then(|item| time(item.text("startedAt")?)))
 }
 
+/// What a state's function answered last, by the state's record; `None` when its last attempt failed.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn last_answer(
+    context: &Context,
+    id: &RestoreId,
+    state: &str,
+) -> Result<Option<Value>, StepError> {
+    let item = context
+        .table()
+        .get(&restore_key(id.as_str()), &record_key(state))
+        .await?;
+    Ok(item.and_then(|item| serde_json::from_str(item.text("detail")?).ok()))
+}
+
 /// The token of an execution that waits for a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -1117,17 +1201,29 @@ impl Restore {
     /// The target as RDS describes it now.
     ///
     /// # Errors
-    /// AR0028 when it cannot be seen.
+    /// AR0018 for a status from which it does not become ready, AR0037 when it is being deleted or has another name
+    /// now, AR0028 when it cannot be seen.
     pub async fn describe_target(&self, context: &Context) -> Result<DbCluster, StepError> {
         let target = &self.plan.target;
-        let found =
-            rds::find_cluster(&context.aws.rds(&target.region), &target.cluster_identifier).await?;
-        found.ok_or_else(|| {
-            StepError::new(
-                &AR0028,
-                format!("cluster `{}` cannot be seen", target.cluster_identifier),
-            )
-        })
+        let client = context.aws.rds(&target.region);
+        let name = &target.cluster_identifier;
+        if let Some(found) = rds::find_cluster(&client, name).await? {
+            let status = found.status().unwrap_or_default();
+            let meaning = status::of_cluster(status);
+            return match status::hopeless(meaning, &AR0018, name, status) {
+                Some(error) => Err(error),
+                None => Ok(found),
+            };
+        }
+        if let Some(recorded) = self.resource(&target.arn).await?
+            && let Some(new_name) = rds::renamed_to(&client, &recorded).await?
+        {
+            return Err(rds::renamed(&recorded, &new_name));
+        }
+        Err(StepError::new(
+            &AR0028,
+            format!("cluster `{name}` cannot be seen"),
+        ))
     }
 
     /// Proves, before a change, that the target is still the cluster this restore made.

@@ -5,10 +5,10 @@
 //! (domain fact: RDS describes are eventually consistent).
 
 use aws_sdk_rds::Client;
-use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance, Tag};
+use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance, Filter, Tag};
 
-use crate::errors::{StepError, wire_code};
-use crate::ledger::ResourceKind;
+use crate::errors::{AR0037, StepError, wire_code};
+use crate::ledger::{Resource, ResourceKind};
 use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, tag};
 
 /// The cluster of this name.
@@ -137,7 +137,53 @@ pub async fn snapshots_of(
     Ok(snapshots)
 }
 
-/// A resource found in the account that carries a restore's tag.
+/// What became of a resource that RDS no longer shows under its name. Its resource id survives a change of name.
+///
+/// `None`: RDS does not show it at all, which right after a create means nothing yet.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn renamed_to(rds: &Client, resource: &Resource) -> Result<Option<String>, StepError> {
+    let Some(id) = &resource.resource_id else {
+        return Ok(None);
+    };
+    let by = |name: &str| Filter::builder().name(name).values(id).build();
+    let action = || format!("look for {} {id}", resource.kind);
+    let name = match resource.kind {
+        ResourceKind::Cluster => {
+            let asked = rds
+                .describe_db_clusters()
+                .filters(by("db-cluster-resource-id"));
+            let answer = asked.send().await;
+            let answer = answer.map_err(|error| StepError::from_sdk(action(), error))?;
+            let first = answer.db_clusters.unwrap_or_default().into_iter().next();
+            first.and_then(|found| found.db_cluster_identifier)
+        }
+        ResourceKind::Instance => {
+            let asked = rds.describe_db_instances().filters(by("dbi-resource-id"));
+            let answer = asked.send().await;
+            let answer = answer.map_err(|error| StepError::from_sdk(action(), error))?;
+            let first = answer.db_instances.unwrap_or_default().into_iter().next();
+            first.and_then(|found| found.db_instance_identifier)
+        }
+        ResourceKind::SnapshotCopy | ResourceKind::Secret => None,
+    };
+    // Found by its id under its own name: the look before came too early.
+    Ok(name.filter(|name| !name.eq_ignore_ascii_case(&resource.identifier)))
+}
+
+/// The error of a resource that was made and has another name now.
+pub fn renamed(resource: &Resource, name: &str) -> StepError {
+    let Resource {
+        kind, identifier, ..
+    } = resource;
+    StepError::new(
+        &AR0037,
+        format!("{kind} `{identifier}` is called `{name}` now"),
+    )
+}
+
+/// A resource of a restore, found in the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its kind.
@@ -148,7 +194,7 @@ pub struct Found {
     pub identifier: String,
     /// Its status.
     pub status: String,
-    /// The restore that its tag names.
+    /// The restore that its tag names; empty when it has none.
     pub restore_id: String,
     /// What tells it from a later one of the same name, where RDS has such an id.
     pub resource_id: Option<String>,
@@ -173,20 +219,83 @@ impl Found {
         }
     }
 
-    /// `None` when the tags name no restore.
-    fn new(kind: ResourceKind, tags: &[Tag], named: [Option<&str>; 3]) -> Option<Self> {
+    fn instance(instance: &DbInstance) -> Self {
+        let named = [
+            instance.db_instance_arn(),
+            instance.db_instance_identifier(),
+            instance.db_instance_status(),
+        ];
+        Self {
+            resource_id: instance.dbi_resource_id().map(str::to_owned),
+            ..Self::new(ResourceKind::Instance, instance.tag_list(), named)
+        }
+    }
+
+    fn cluster(cluster: &DbCluster) -> Self {
+        let named = [
+            cluster.db_cluster_arn(),
+            cluster.db_cluster_identifier(),
+            cluster.status(),
+        ];
+        Self {
+            resource_id: cluster.db_cluster_resource_id().map(str::to_owned),
+            protected: cluster.deletion_protection().unwrap_or(false),
+            ..Self::new(ResourceKind::Cluster, cluster.tag_list(), named)
+        }
+    }
+
+    fn snapshot(snapshot: &DbClusterSnapshot) -> Self {
+        let named = [
+            snapshot.db_cluster_snapshot_arn(),
+            snapshot.db_cluster_snapshot_identifier(),
+            snapshot.status(),
+        ];
+        Self::new(ResourceKind::SnapshotCopy, snapshot.tag_list(), named)
+    }
+
+    fn new(kind: ResourceKind, tags: &[Tag], named: [Option<&str>; 3]) -> Self {
         let [arn, identifier, status] = named.map(text);
-        Some(Self {
+        Self {
             kind,
             arn,
             identifier,
             status,
-            restore_id: tag(tags, RESTORE_ID_TAG)?.to_owned(),
+            restore_id: text(tag(tags, RESTORE_ID_TAG)),
             resource_id: None,
             expires_at: tag(tags, EXPIRES_AT_TAG).map(str::to_owned),
             protected: false,
-        })
+        }
     }
+}
+
+/// A resource of the ledger that is there under its name and without our tag: by its resource id, or, for a copy, by
+/// its source, it is what was made. Somebody took the tag, so it must not be touched, and must not be forgotten.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_untagged(
+    rds: &Client,
+    resource: &Resource,
+    source_snapshot: &str,
+) -> Result<Option<Found>, StepError> {
+    let name = &resource.identifier;
+    let found = match resource.kind {
+        ResourceKind::Instance => find_instance(rds, name)
+            .await?
+            .map(|found| Found::instance(&found)),
+        ResourceKind::Cluster => find_cluster(rds, name)
+            .await?
+            .map(|found| Found::cluster(&found)),
+        ResourceKind::SnapshotCopy => find_snapshot(rds, name)
+            .await?
+            .filter(|found| {
+                resource.made && found.source_db_cluster_snapshot_arn() == Some(source_snapshot)
+            })
+            .map(|found| Found::snapshot(&found)),
+        ResourceKind::Secret => None,
+    };
+    let known = resource.resource_id.is_some() || resource.kind == ResourceKind::SnapshotCopy;
+    Ok(found.filter(|found| known && resource.is(found)))
 }
 
 /// A fresh look at the account: everything that carries this restore's tag, in the order of undo.
@@ -208,33 +317,12 @@ pub async fn find_made(rds: &Client) -> Result<Vec<Found>, StepError> {
     let mut instances = rds.describe_db_instances().into_paginator().items().send();
     while let Some(instance) = instances.next().await {
         let instance = instance.map_err(|error| StepError::from_sdk("list instances", error))?;
-        let named = [
-            instance.db_instance_arn(),
-            instance.db_instance_identifier(),
-            instance.db_instance_status(),
-        ];
-        found.extend(
-            Found::new(ResourceKind::Instance, instance.tag_list(), named).map(|found| Found {
-                resource_id: instance.dbi_resource_id().map(str::to_owned),
-                ..found
-            }),
-        );
+        found.push(Found::instance(&instance));
     }
     let mut clusters = rds.describe_db_clusters().into_paginator().items().send();
     while let Some(cluster) = clusters.next().await {
         let cluster = cluster.map_err(|error| StepError::from_sdk("list clusters", error))?;
-        let named = [
-            cluster.db_cluster_arn(),
-            cluster.db_cluster_identifier(),
-            cluster.status(),
-        ];
-        found.extend(
-            Found::new(ResourceKind::Cluster, cluster.tag_list(), named).map(|found| Found {
-                resource_id: cluster.db_cluster_resource_id().map(str::to_owned),
-                protected: cluster.deletion_protection().unwrap_or(false),
-                ..found
-            }),
-        );
+        found.push(Found::cluster(&cluster));
     }
     let mut snapshots = rds
         .describe_db_cluster_snapshots()
@@ -244,17 +332,9 @@ pub async fn find_made(rds: &Client) -> Result<Vec<Found>, StepError> {
         .send();
     while let Some(snapshot) = snapshots.next().await {
         let snapshot = snapshot.map_err(|error| StepError::from_sdk("list snapshots", error))?;
-        let named = [
-            snapshot.db_cluster_snapshot_arn(),
-            snapshot.db_cluster_snapshot_identifier(),
-            snapshot.status(),
-        ];
-        found.extend(Found::new(
-            ResourceKind::SnapshotCopy,
-            snapshot.tag_list(),
-            named,
-        ));
+        found.push(Found::snapshot(&snapshot));
     }
+    found.retain(|found| !found.restore_id.is_empty());
     Ok(found)
 }
 

@@ -5,6 +5,8 @@
 //! status", and the service model's waiters); an unknown one means: keep waiting, say
 //! so, respect the deadline.
 
+use crate::errors::{AR0037, Code, StepError};
+
 /// What a status means for someone who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -14,8 +16,25 @@ pub enum Meaning {
     Progress,
     /// It will not become ready by itself.
     Stuck,
+    /// Somebody is deleting it, or has.
+    Leaving,
     /// Never heard of; treated as passing.
     Unknown,
+}
+
+/// The error of a resource that does not become ready by itself, if it does not.
+pub fn hopeless(
+    meaning: Meaning,
+    stuck: &'static Code,
+    name: &str,
+    status: &str,
+) -> Option<StepError> {
+    let code = match meaning {
+        Meaning::Stuck => stuck,
+        Meaning::Leaving => &AR0037,
+        Meaning::Ready | Meaning::Progress | Meaning::Unknown => return None,
+    };
+    Some(StepError::new(code, format!("`{name}` is `{status}`")))
 }
 
 /// Of a DB cluster.
@@ -25,7 +44,6 @@ pub fn of_cluster(status: &str) -> Meaning {
         "creating"
         | "backing-up"
         | "backtracking"
-        | "deleting"
         | "failing-over"
         | "maintenance"
         | "migrating"
@@ -47,11 +65,13 @@ pub fn of_cluster(status: &str) -> Meaning {
         | "upgrade_failed"
         | "inaccessible-encryption-credentials"
         | "inaccessible-encryption-credentials-recoverable"
-        | "incompatible-restore"
-        | "incompatible-parameters"
+        | "insufficient-capacity"
+        | "storage-full"
         | "failed"
         | "stopped" => Meaning::Stuck,
+        "deleting" | "deleted" => Meaning::Leaving,
         status if status.starts_with("configuring-") => Meaning::Progress,
+        status if status.starts_with("incompatible-") => Meaning::Stuck,
         _ => Meaning::Unknown,
     }
 }
@@ -65,8 +85,6 @@ pub fn of_instance(status: &str) -> Meaning {
         | "backtracking"
         | "converting-to-vpc"
         | "moving-to-vpc"
-        | "delete-precheck"
-        | "deleting"
         | "maintenance"
         | "modifying"
         | "rebooting"
@@ -82,6 +100,7 @@ pub fn of_instance(status: &str) -> Meaning {
         | "inaccessible-encryption-credentials"
         | "inaccessible-encryption-credentials-recoverable"
         | "stopped" => Meaning::Stuck,
+        "delete-precheck" | "deleting" => Meaning::Leaving,
         status if status.starts_with("configuring-") => Meaning::Progress,
         status if status.starts_with("incompatible-") => Meaning::Stuck,
         _ => Meaning::Unknown,
@@ -93,7 +112,8 @@ pub fn of_snapshot(status: &str) -> Meaning {
     match status {
         "available" => Meaning::Ready,
         "creating" | "copying" => Meaning::Progress,
-        "deleting" | "deleted" | "failed" => Meaning::Stuck,
+        "failed" => Meaning::Stuck,
+        "deleting" | "deleted" => Meaning::Leaving,
         status if status.starts_with("incompatible-") => Meaning::Stuck,
         _ => Meaning::Unknown,
     }
@@ -114,6 +134,28 @@ mod tests {
             assert_eq!(of_cluster(status), Meaning::Stuck, "{status}");
         }
         assert_eq!(of_instance("insufficient-capacity"), Meaning::Stuck);
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_not_waited_for() {
+        assert_eq!(of_cluster("deleting"), Meaning::Leaving);
+        assert_eq!(of_instance("deleting"), Meaning::Leaving);
+        assert_eq!(of_snapshot("deleting"), Meaning::Leaving);
+    }
+
+    #[test]
+    fn backups_maintenance_and_configuration_pass() {
+        for status in [
+            "backing-up",
+            "maintenance",
+            "modifying",
+            "upgrading",
+            "configuring-iam-database-auth",
+            "configuring-log-exports",
+        ] {
+            assert_eq!(of_cluster(status), Meaning::Progress, "{status}");
+            assert_eq!(of_instance(status), Meaning::Progress, "{status}");
+        }
     }
 
     #[test]

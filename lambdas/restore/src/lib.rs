@@ -7,8 +7,8 @@
 //!
 //! Two states call this step: RestoreCluster, and AddInstances until no more are wanted.
 
-use aurora_restore_core::errors::{AR0028, wire_code};
-use aurora_restore_core::ledger::{Resource, ResourceKind};
+use aurora_restore_core::errors::{AR0028, AR0037, wire_code};
+use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::Plan;
 use aurora_restore_core::status::{self, Meaning};
@@ -70,7 +70,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Asks for the cluster, or finds the one that was asked for before.
 ///
 /// # Errors
-/// AR0012 when a cluster of that name is not ours; AR0010, AR0011, AR0015, AR0030 as RDS refuses.
+/// AR0012 when a cluster of that name is not ours; AR0037 when our copy of the snapshot is gone; AR0007, AR0010,
+/// AR0011, AR0015, AR0030 as RDS refuses.
 pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Restored, StepError> {
     let plan = restore.plan();
     let target = &plan.target;
@@ -81,9 +82,14 @@ pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Res
         &target.cluster_identifier,
     );
     let resource = restore.intend(resource).await?;
+    let asked_for = Restored {
+        cluster_identifier: target.cluster_identifier.clone(),
+    };
 
     let made = match rds::find_cluster(&client, &target.cluster_identifier).await? {
         Some(found) => found,
+        // It was there. Whether RDS does not show it or somebody deleted it, WaitForCluster finds out.
+        None if resource.state == ResourceState::Created => return Ok(asked_for),
         None => ask_for_cluster(&client, plan).await?,
     };
     ownership::prove(
@@ -96,9 +102,7 @@ pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Res
     restore
         .created(resource, made.db_cluster_resource_id())
         .await?;
-    Ok(Restored {
-        cluster_identifier: target.cluster_identifier.clone(),
-    })
+    Ok(asked_for)
 }
 
 async fn ask_for_cluster(
@@ -147,6 +151,13 @@ async fn ask_for_cluster(
             rds::find_cluster(client, &target.cluster_identifier).await?
         }
         Err(error) => {
+            if let (Some(copy), Some("DBClusterSnapshotNotFoundFault")) =
+                (&plan.copy, wire_code(&error))
+            {
+                let copy = &copy.identifier;
+                let text = format!("DB cluster snapshot `{copy}` was made and is gone");
+                return Err(StepError::new(&AR0037, text).caused_by(error));
+            }
             return Err(StepError::from_sdk(
                 format!("restore cluster `{}`", target.cluster_identifier),
                 error,
@@ -169,9 +180,12 @@ async fn ask_for_cluster(
 /// The instance that exists first becomes the writer, so readers wait for it.
 ///
 /// # Errors
-/// AR0012 when an instance of that name is not ours; AR0011, AR0015, AR0016, AR0030 as RDS refuses.
+/// AR0012 when the cluster or an instance of that name is not ours, AR0037 when the cluster was renamed; AR0011, AR0015, AR0016, AR0030 as RDS refuses.
 pub async fn add_instances(context: &Context, restore: &Restore) -> Result<Added, StepError> {
     let plan = restore.plan();
+    // An instance changes the cluster it is put into, which somebody may have replaced by another.
+    let cluster = restore.describe_target(context).await?;
+    restore.prove_target(&cluster).await?;
     let names = plan.instance_identifiers();
     let Some((writer, readers)) = names.split_first() else {
         return Err(StepError::defect("the plan has no instance"));
@@ -207,6 +221,8 @@ async fn add_instance(
     let resource = restore.intend(resource).await?;
     let made = match rds::find_instance(&client, identifier).await? {
         Some(found) => found,
+        // It was there. Whether RDS does not show it or somebody deleted it, WaitForInstances finds out.
+        None if resource.state == ResourceState::Created => return Ok(false),
         None => ask_for_instance(&client, plan, identifier).await?,
     };
     ownership::prove(

@@ -5,8 +5,9 @@
 //! moment the security groups are asked for, the target counts as in service: undo
 //! no longer removes it.
 
-use aurora_restore_core::errors::{AR0025, AR0028, Kind, StepError};
+use aurora_restore_core::errors::{AR0019, AR0025, AR0028, Kind, StepError};
 use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterMember};
@@ -126,9 +127,11 @@ async fn attach_parameter_group(
             .as_ref()
             .and_then(|found| found.db_instance_status())
             .unwrap_or_default();
-        if aurora_restore_core::status::of_instance(status)
-            != aurora_restore_core::status::Meaning::Ready
-        {
+        let meaning = status::of_instance(status);
+        if let Some(error) = status::hopeless(meaning, &AR0019, &name, status) {
+            return Err(error);
+        }
+        if meaning != Meaning::Ready {
             return Err(applying(&name));
         }
     }

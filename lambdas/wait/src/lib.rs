@@ -18,6 +18,7 @@ use aurora_restore_core::{Context, Restore, Step};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The step.
 pub const STEP: Step = Step { name: "wait", run };
@@ -65,6 +66,8 @@ pub enum Progress {
     Done(Value),
     /// Not yet; a word for the log.
     Pending(String),
+    /// Not there, or not ours. Right after a create that means nothing; this is the error if it stays so.
+    Missing(StepError),
     /// It will never be.
     Failed(StepError),
 }
@@ -75,12 +78,18 @@ pub enum Progress {
 struct Answer {
     waiting: bool,
     seen: String,
+    /// Since when looks have missed something; the next look reads it here.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::rfc3339::option"
+    )]
+    missing_since: Option<OffsetDateTime>,
 }
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
-        let heard = wait(context, &event).await?;
+        let (heard, missing_since) = wait(context, &event).await?;
         answer(&Answer {
             waiting: matches!(heard, Heard::NotYet(_)),
             seen: match heard {
@@ -88,12 +97,16 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
                 Heard::Answered => "answered".to_owned(),
                 Heard::TooLate => "no longer awaited".to_owned(),
             },
+            missing_since,
         })
     })
 }
 
-/// Leaves the token, looks once, and answers if there is an answer.
-async fn wait(context: &Context, event: &Event) -> Result<Heard, StepError> {
+/// Leaves the token, looks once, and answers if there is an answer. What was heard, and since when something is missing.
+async fn wait(
+    context: &Context,
+    event: &Event,
+) -> Result<(Heard, Option<OffsetDateTime>), StepError> {
     let id = RestoreId::parse(&event.restore_id)?;
     // A plan of an earlier execution of the same name is not this one's.
     let restore = Restore::find(context, &id)
@@ -110,7 +123,8 @@ async fn wait(context: &Context, event: &Event) -> Result<Heard, StepError> {
             failure: event.failure.as_ref(),
         };
         let undoing = undo::look(context, restore.as_ref(), &look).await?;
-        return respond(context, &event.task_token, undoing.into()).await;
+        let heard = respond(context, &event.task_token, undoing.into()).await?;
+        return Ok((heard, None));
     }
     let restore = restore.ok_or_else(|| {
         StepError::defect(format!("restore `{}` has no recorded plan", id.as_str()))
@@ -123,12 +137,42 @@ async fn wait(context: &Context, event: &Event) -> Result<Heard, StepError> {
         Err(error) if error.kind() == Kind::Transient => Progress::Pending(error.to_string()),
         look => look?,
     };
+    let mut missing_since = None;
+    let look = match look {
+        Progress::Missing(error) => {
+            let now = context.clock.now();
+            let since = missed_before(context, &id, event).await?.unwrap_or(now);
+            missing_since = Some(since);
+            if now - since >= undo::APPEARS_WITHIN {
+                Progress::Failed(error)
+            } else {
+                Progress::Pending(error.message().to_owned())
+            }
+        }
+        other => other,
+    };
     let progress = match look {
         Progress::Pending(seen) => past_deadline(context, &restore, event, &seen)
             .map_or(Progress::Pending(seen), Progress::Failed),
         decided => decided,
     };
-    respond(context, &event.task_token, progress).await
+    let heard = respond(context, &event.task_token, progress).await?;
+    Ok((heard, missing_since))
+}
+
+/// Since when the looks before this one have missed something, by the state's record.
+async fn missed_before(
+    context: &Context,
+    id: &RestoreId,
+    event: &Event,
+) -> Result<Option<OffsetDateTime>, StepError> {
+    let last = ledger::last_answer(context, id, &event.state).await?;
+    let since = last
+        .as_ref()
+        .and_then(|answer| answer.get("missingSince")?.as_str())
+        .and_then(|since| OffsetDateTime::parse(since, &Rfc3339).ok());
+    // An earlier round of the same state may have left a record, too.
+    Ok(since.filter(|since| *since >= event.entered_at))
 }
 
 async fn leave_tokens(
@@ -192,6 +236,10 @@ pub async fn respond(
         Progress::Pending(seen) => {
             tracing::info!(seen, "waiting");
             Ok(Heard::NotYet(seen))
+        }
+        Progress::Missing(error) => {
+            tracing::warn!("{error}");
+            Ok(Heard::NotYet(error.message().to_owned()))
         }
         Progress::Done(output) => {
             let sent = sfn

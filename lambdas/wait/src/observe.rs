@@ -1,14 +1,16 @@
 //! One look at what a state waits for.
 //!
 //! RDS may show no trace of a resource right after it was asked for, and a cluster
-//! may leave `available` again after reaching it: neither is a failure.
+//! may leave `available` again after reaching it: neither is a failure. What other
+//! people do meanwhile is: they delete a resource, rename it, put another in its
+//! place, or take its tags.
 
-use aurora_restore_core::errors::{AR0017, AR0018, AR0019, Code, StepError};
-use aurora_restore_core::ledger::{ResourceKind, ResourceState};
+use aurora_restore_core::errors::{AR0012, AR0017, AR0018, AR0019, AR0037, Code, StepError};
+use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::plan::Plan;
 use aurora_restore_core::request::MasterPassword;
 use aurora_restore_core::status::{self, Meaning};
-use aurora_restore_core::{Context, Restore, rds};
+use aurora_restore_core::{Context, Restore, ownership, rds};
 use aws_sdk_rds::types::DbCluster;
 use serde_json::json;
 
@@ -66,61 +68,76 @@ pub async fn look(
     restore: &Restore,
     wait_for: WaitFor,
 ) -> Result<Progress, StepError> {
+    let plan = restore.plan();
     match wait_for {
-        WaitFor::Copy => copy(context, restore.plan()).await,
-        WaitFor::Cluster => cluster(context, restore.plan(), |_| None).await,
-        WaitFor::Instances => instances(context, restore).await,
-        WaitFor::Credentials => {
-            cluster(context, restore.plan(), |cluster| {
-                credentials(restore.plan(), cluster)
-            })
-            .await
+        WaitFor::Copy => copy(context, restore).await,
+        WaitFor::Cluster => cluster(context, restore, |_| None).await,
+        // What comes next changes the cluster, so it must be ready as well: a backup of it may have begun.
+        WaitFor::Instances => {
+            let cluster = cluster(context, restore, |_| None).await?;
+            Ok(cluster.and(instances(context, restore).await?))
         }
-        WaitFor::Switch => match cluster(context, restore.plan(), |cluster| {
-            groups(restore.plan(), cluster)
-        })
-        .await?
-        {
-            Progress::Done(_) => instances(context, restore).await,
-            other => Ok(other),
-        },
+        WaitFor::Credentials => {
+            let cluster = cluster(context, restore, |cluster| credentials(plan, cluster)).await?;
+            Ok(cluster.and(instances(context, restore).await?))
+        }
+        WaitFor::Switch => {
+            let cluster = cluster(context, restore, |cluster| groups(plan, cluster)).await?;
+            Ok(cluster.and(instances(context, restore).await?))
+        }
         WaitFor::Undo => Err(StepError::defect("Undo is looked at by its own rule")),
     }
 }
 
-async fn copy(context: &Context, plan: &Plan) -> Result<Progress, StepError> {
+async fn copy(context: &Context, restore: &Restore) -> Result<Progress, StepError> {
+    let plan = restore.plan();
     let Some(copy) = &plan.copy else {
         return Ok(Progress::Done(json!({ "snapshotCopy": null })));
     };
-    let found = rds::find_snapshot(&context.aws.rds(&plan.target.region), &copy.identifier).await?;
-    let Some(found) = found else {
-        return Ok(Progress::Pending("copy not visible".to_owned()));
+    let name = &copy.identifier;
+    let Some(found) = rds::find_snapshot(&context.aws.rds(&plan.target.region), name).await? else {
+        return Ok(missing(ResourceKind::SnapshotCopy, name));
     };
     let status = found.status().unwrap_or_default();
     let seen = format!(
         "copy `{status}`, {} %",
         found.percent_progress().unwrap_or(0)
     );
-    Ok(judge(
-        status::of_snapshot(status),
-        &AR0017,
-        &copy.identifier,
-        status,
+    Ok(
+        match judge(status::of_snapshot(status), &AR0017, name, status) {
+            // Only what is restored next need be proved.
+            Some(Progress::Done(_)) => {
+                match ownership::prove(name, found.tag_list(), &plan.restore_id, None, None) {
+                    Ok(()) => Progress::Done(json!({ "snapshotCopy": name })),
+                    Err(error) => not_ours(error),
+                }
+            }
+            Some(decided) => decided,
+            None => Progress::Pending(seen),
+        },
     )
-    .unwrap_or(Progress::Pending(seen))
-    .or_done(json!({ "snapshotCopy": copy.identifier })))
 }
 
 /// Looks at the cluster; `more` names what is still missing once it is available.
 async fn cluster(
     context: &Context,
-    plan: &Plan,
+    restore: &Restore,
     more: impl Fn(&DbCluster) -> Option<String>,
 ) -> Result<Progress, StepError> {
-    let name = &plan.target.cluster_identifier;
-    let Some(found) = rds::find_cluster(&context.aws.rds(&plan.target.region), name).await? else {
-        return Ok(Progress::Pending("cluster not visible".to_owned()));
+    let target = &restore.plan().target;
+    let name = &target.cluster_identifier;
+    let client = context.aws.rds(&target.region);
+    let Some(found) = rds::find_cluster(&client, name).await? else {
+        return match restore.resource(&target.arn).await? {
+            Some(recorded) => lost(&client, &recorded).await,
+            None => Ok(missing(ResourceKind::Cluster, name)),
+        };
     };
+    match restore.prove_target(&found).await {
+        Ok(()) => {}
+        Err(error) if *error.code() == AR0012 => return Ok(not_ours(error)),
+        Err(error) => return Err(error),
+    }
     let status = found.status().unwrap_or_default();
     let progress = judge(status::of_cluster(status), &AR0018, name, status);
     Ok(match progress {
@@ -131,6 +148,26 @@ async fn cluster(
         Some(decided) => decided,
         None => Progress::Pending(format!("cluster `{status}`")),
     })
+}
+
+/// What is not seen under its name: known by its resource id under another, or missing.
+async fn lost(client: &aws_sdk_rds::Client, recorded: &Resource) -> Result<Progress, StepError> {
+    Ok(match rds::renamed_to(client, recorded).await? {
+        Some(name) => Progress::Failed(rds::renamed(recorded, &name)),
+        None => missing(recorded.kind, &recorded.identifier),
+    })
+}
+
+fn missing(kind: ResourceKind, name: &str) -> Progress {
+    Progress::Missing(StepError::new(
+        &AR0037,
+        format!("{kind} `{name}` was made and cannot be seen"),
+    ))
+}
+
+/// Tags may lag behind a create as the rest does.
+fn not_ours(error: StepError) -> Progress {
+    Progress::Missing(error)
 }
 
 /// A change that RDS accepted and has not applied.
@@ -199,56 +236,68 @@ fn groups(plan: &Plan, cluster: &DbCluster) -> Option<String> {
 async fn instances(context: &Context, restore: &Restore) -> Result<Progress, StepError> {
     let client = context.aws.rds(&restore.plan().target.region);
     let mut ready = Vec::new();
-    let mut pending = Vec::new();
+    let mut all = Progress::Done(json!(null));
     let awaited = restore.resources().await?.into_iter().filter(|resource| {
         resource.kind == ResourceKind::Instance && resource.state != ResourceState::Removed
     });
     for instance in awaited {
-        let found = rds::find_instance(&client, &instance.identifier).await?;
-        let status = found
-            .as_ref()
-            .and_then(|found| found.db_instance_status())
-            .unwrap_or("not visible");
-        match judge(
-            status::of_instance(status),
-            &AR0019,
-            &instance.identifier,
-            status,
-        ) {
-            Some(Progress::Failed(error)) => return Ok(Progress::Failed(error)),
-            Some(_) => ready.push(instance.identifier),
-            None => pending.push(format!("instance `{}` {status}", instance.identifier)),
+        let name = &instance.identifier;
+        let seen = match rds::find_instance(&client, name).await? {
+            None => lost(&client, &instance).await?,
+            Some(found) => {
+                let proved = ownership::prove(
+                    name,
+                    found.tag_list(),
+                    &restore.plan().restore_id,
+                    found.dbi_resource_id(),
+                    instance.resource_id.as_deref(),
+                );
+                let status = found.db_instance_status().unwrap_or_default();
+                match proved {
+                    Ok(()) => judge(status::of_instance(status), &AR0019, name, status)
+                        .unwrap_or_else(|| {
+                            Progress::Pending(format!("instance `{name}` `{status}`"))
+                        }),
+                    Err(error) => not_ours(error),
+                }
+            }
+        };
+        if matches!(seen, Progress::Done(_)) {
+            ready.push(instance.identifier);
         }
+        all = all.and(seen);
     }
     ready.sort_unstable();
-    Ok(if pending.is_empty() {
-        Progress::Done(json!({ "instances": ready }))
-    } else {
-        Progress::Pending(pending.join(", "))
+    Ok(match all {
+        Progress::Done(_) => Progress::Done(json!({ "instances": ready })),
+        other => other,
     })
 }
 
 /// What a status decides; `None` while it decides nothing.
 fn judge(meaning: Meaning, stuck: &'static Code, name: &str, status: &str) -> Option<Progress> {
-    match meaning {
-        Meaning::Ready => Some(Progress::Done(json!(null))),
-        Meaning::Stuck => Some(Progress::Failed(StepError::new(
-            stuck,
-            format!("`{name}` is `{status}`"),
-        ))),
-        Meaning::Progress => None,
-        Meaning::Unknown => {
-            tracing::warn!(name, status, "a status never heard of; waiting on");
-            None
-        }
+    if let Some(error) = status::hopeless(meaning, stuck, name, status) {
+        return Some(Progress::Failed(error));
     }
+    if meaning == Meaning::Unknown {
+        tracing::warn!(name, status, "a status never heard of; waiting on");
+    }
+    (meaning == Meaning::Ready).then(|| Progress::Done(json!(null)))
 }
 
 impl Progress {
-    fn or_done(self, output: serde_json::Value) -> Self {
-        match self {
-            Self::Done(_) => Self::Done(output),
-            other => other,
+    /// Both: what failed before what is missing, that before what is pending; the later one when both are done.
+    fn and(self, other: Self) -> Self {
+        let weight = |progress: &Self| match progress {
+            Self::Done(_) => 0,
+            Self::Pending(_) => 1,
+            Self::Missing(_) => 2,
+            Self::Failed(_) => 3,
+        };
+        if weight(&self) > weight(&other) {
+            self
+        } else {
+            other
         }
     }
 }

@@ -4,9 +4,9 @@
 //! at what our own calls answered. Only when neither is there any more is the end
 //! `FailedClean`. Past the deadline, whatever is still there is named, each with the
 //! command that removes it, and the end is `FailedDirty`; so is at once what somebody
-//! protected against deletion, because no waiting changes that. A target that is in
-//! service is kept; then the end is dirty too, because the run failed and something
-//! stands.
+//! protected against deletion, renamed, or took our tag from, because no waiting
+//! changes that. A target that is in service is kept; then the end is dirty too,
+//! because the run failed and something stands.
 
 use aurora_restore_core::errors::{AR0020, AR0026, AR0099, Code, wire_code};
 use aurora_restore_core::ledger::{
@@ -24,7 +24,7 @@ use crate::Progress;
 
 /// What cannot be seen may still appear this long after the lock was sealed: a create call that was under way or
 /// whose answer was lost, or a resource that RDS does not show yet.
-const APPEARS_WITHIN: time::Duration = time::Duration::minutes(3);
+pub(crate) const APPEARS_WITHIN: time::Duration = time::Duration::minutes(3);
 
 /// Undo gives up after two hours at most: its loop writes many events, and a history holds 25,000.
 const LONGEST_MINUTES: u32 = 120;
@@ -166,13 +166,11 @@ pub async fn look(
     }
     seen.record_removed(restore).await?;
     let region = &restore.plan().target.region;
-    let leftovers = seen
-        .leaving
-        .iter()
-        .map(|found| {
-            let resource = Resource::new(found.kind, &found.arn, &found.identifier);
-            Leftover::new(&resource, region, found.protected)
-        })
+    let mut left: Vec<&Found> = seen.leaving.iter().chain(&seen.astray).collect();
+    left.sort_by_key(|found| found.kind); // the order in which the commands must be given
+    let leftovers = left
+        .into_iter()
+        .map(|found| Leftover::found(found, region))
         .collect();
     let ending = ending(look.failure, leftovers, seen.kept);
     restore.end(&ending, now).await.map(Undoing::Ended)
@@ -183,6 +181,8 @@ pub async fn look(
 pub struct Seen {
     /// What of this restore is there and must go.
     pub leaving: Vec<Found>,
+    /// What this restore made and somebody has renamed or taken our tag from: there, and not ours to delete.
+    pub astray: Vec<Found>,
     /// What the ledger names and is not there.
     pub gone: Vec<Resource>,
     /// What is in service and stays.
@@ -204,8 +204,13 @@ impl Seen {
         let ledger = restore.resources().await?;
         let mut leaving = rds::find_tagged(&client, &plan.restore_id).await?;
         // A tag alone proves nothing: anybody can set it, and people's own snapshots of our cluster may inherit it.
-        leaving.retain(|found| ledger.iter().any(|resource| resource.is(found)));
-        let mut gone = Vec::new();
+        let (mut astray, mut gone) = (Vec::new(), Vec::new());
+        leaving.retain(|found| {
+            if ledger.iter().any(|resource| resource.is_renamed(found)) {
+                astray.push(found.clone());
+            }
+            ledger.iter().any(|resource| resource.is(found))
+        });
         for resource in &ledger {
             if resource.kind == ResourceKind::Secret
                 && is_our_secret(context, plan, resource).await?
@@ -213,18 +218,24 @@ impl Seen {
                 leaving.push(Found::secret(&resource.identifier, &plan.restore_id));
             } else if resource.state != ResourceState::Removed
                 && !leaving.iter().any(|found| resource.is(found))
+                && !astray.iter().any(|found| resource.is_renamed(found))
             {
-                gone.push(resource.clone());
+                match rds::find_untagged(&client, resource, &plan.source.snapshot_arn).await? {
+                    Some(found) => astray.push(found),
+                    None => gone.push(resource.clone()),
+                }
             }
         }
         // A target in service is kept, and with it what belongs to it.
-        let (leaving, kept): (Vec<Found>, Vec<Found>) = leaving
-            .into_iter()
-            .partition(|found| !in_service || found.kind == ResourceKind::SnapshotCopy);
+        let goes = |found: &Found| !in_service || found.kind == ResourceKind::SnapshotCopy;
+        let (leaving, kept): (Vec<Found>, Vec<Found>) = leaving.into_iter().partition(goes);
+        let (astray, kept_too): (Vec<Found>, Vec<Found>) = astray.into_iter().partition(goes);
+        let kept = kept.into_iter().chain(kept_too);
         Ok(Self {
             leaving,
+            astray,
             gone,
-            kept: kept.into_iter().map(|found| found.arn).collect(),
+            kept: kept.map(|found| found.arn).collect(),
         })
     }
 

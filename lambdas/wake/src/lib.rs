@@ -87,6 +87,11 @@ async fn answers(context: &Context, arn: &str) -> Result<bool, StepError> {
             tracing::info!(restoreId = waiting.restore_id, seen, "not yet");
             Ok(false)
         }
+        // That takes more than one look: the wait's own.
+        Progress::Missing(error) => {
+            tracing::info!(restoreId = waiting.restore_id, %error, "not yet");
+            Ok(false)
+        }
         decided => wait::respond(context, &waiting.task_token, decided)
             .await
             .map(|heard| heard == Heard::Answered),

@@ -7,7 +7,6 @@ use super::api::{Answer, Call};
 use super::encryption::KEY_LOST;
 use super::events::Happening;
 use super::lifecycle::{Flow, blocking};
-use super::state::Book;
 use super::{Inner, cluster, errors, instance};
 use crate::request::ApiError;
 
