@@ -8,6 +8,7 @@
 )]
 
 mod failures;
+mod rds_failures;
 mod reaper;
 mod redrive;
 mod restores;

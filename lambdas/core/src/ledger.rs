@@ -1210,10 +1210,11 @@ impl Restore {
         if let Some(found) = rds::find_cluster(&client, name).await? {
             let status = found.status().unwrap_or_default();
             let meaning = status::of_cluster(status);
-            return match status::hopeless(meaning, &AR0018, name, status) {
-                Some(error) => Err(error),
-                None => Ok(found),
-            };
+            if let Some(error) = status::hopeless(meaning, &AR0018, name, status) {
+                self.hold().await?; // where it is our own Undo that deletes it, AR0014 is the reason
+                return Err(error);
+            }
+            return Ok(found);
         }
         if let Some(recorded) = self.resource(&target.arn).await?
             && let Some(new_name) = rds::renamed_to(&client, &recorded).await?

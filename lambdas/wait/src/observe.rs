@@ -286,7 +286,7 @@ fn judge(meaning: Meaning, stuck: &'static Code, name: &str, status: &str) -> Op
 }
 
 impl Progress {
-    /// Both: what failed before what is missing, that before what is pending; the later one when both are done.
+    /// Both: what failed before what is missing, that before what is pending; of two alike the first.
     fn and(self, other: Self) -> Self {
         let weight = |progress: &Self| match progress {
             Self::Done(_) => 0,
@@ -294,7 +294,7 @@ impl Progress {
             Self::Missing(_) => 2,
             Self::Failed(_) => 3,
         };
-        if weight(&self) > weight(&other) {
+        if weight(&self) >= weight(&other) {
             self
         } else {
             other

@@ -251,7 +251,7 @@ pub(super) fn delete_snapshot(rds: &Arc<Inner>, call: &Call) -> Answer {
             ));
         }
         // A copy is cancelled by this; a snapshot being taken is not.
-        if !["available", "copying", "failed"].contains(&snapshot.status.as_str()) {
+        if ["creating", "deleting"].contains(&snapshot.status.as_str()) {
             return Err(errors::snapshot_state(format!(
                 "The snapshot {id} cannot be deleted while it is {}",
                 snapshot.status.as_str()

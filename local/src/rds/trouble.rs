@@ -133,19 +133,26 @@ impl Inner {
 }
 
 impl Inner {
-    /// Lets a cluster or an instance that has just become `available` leave that again, if a test wants it.
+    /// Lets a cluster or an instance that has just become `available` leave that again, as often as a test wants it.
     pub(super) fn leave_if_scripted(self: &Arc<Self>, kind: Kind, resource_id: &str, name: &str) {
-        let wanted = self.trouble(kind, name, |trouble| match trouble {
+        while let Some(leave) = self.trouble(kind, name, |trouble| match trouble {
             Trouble::Leaves {
                 status,
                 after,
                 lasts,
             } => Some((status.clone(), *after, *lasts)),
             _ => None,
-        });
-        let Some((status, after, lasts)) = wanted else {
-            return;
-        };
+        }) {
+            self.leave(kind, resource_id, leave);
+        }
+    }
+
+    fn leave(
+        self: &Arc<Self>,
+        kind: Kind,
+        resource_id: &str,
+        (status, after, lasts): (String, Duration, Option<Duration>),
+    ) {
         let in_this_world = |duration: Duration| duration.mul_f64(1.0 / self.settings.speed);
         let (after, lasts) = (in_this_world(after), lasts.map(in_this_world));
         let id = resource_id.to_owned();
