@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use local_cloud::faults::Fault;
-use matrix::{Case, Matrix, Tried};
+use matrix::{Case, Matrix, Plot, Tried};
 
 /// Runs one restore with every kind of fault at each of its calls, and judges each run by the cloud's own record.
 #[derive(Parser)]
@@ -67,26 +67,35 @@ fn pairs(text: &str) -> Result<Pairs, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let matrix = Matrix::record(seed, |_| ());
-    if !matrix.undisturbed.passed() {
-        eprintln!(
-            "the undisturbed restore does not pass: {:#?}",
-            matrix.undisturbed
-        );
-        return ExitCode::FAILURE;
+    let matrices = [Plot::Whole, Plot::Stopped].map(|plot| Matrix::record(seed, plot, |_| ()));
+    for matrix in &matrices {
+        if !matrix.is_sound() {
+            eprintln!(
+                "the undisturbed restore does not pass: {:#?}",
+                matrix.undisturbed
+            );
+            return ExitCode::FAILURE;
+        }
     }
+    let [whole, stopped] = &matrices;
+    let of = |case: &Case| match Plot::of(case) {
+        Plot::Whole => whole,
+        Plot::Stopped => stopped,
+    };
     if arguments.list {
-        matrix.calls().for_each(|call| println!("{call}"));
+        let calls = matrices.iter().flat_map(Matrix::calls);
+        calls.for_each(|call| println!("{call}"));
         return ExitCode::SUCCESS;
     }
     if let Some(case) = &arguments.case {
-        return show(&matrix.try_case(case));
+        return show(&of(case).try_case(case));
     }
     let mut cases = if arguments.sample {
-        matrix.one_of_each_kind()
+        whole.one_of_each_kind()
     } else {
-        let mut all = matrix.single_faults();
-        all.extend(matrix.pairs(arguments.pairs.0));
+        let mut all = whole.single_faults();
+        all.extend(stopped.single_faults());
+        all.extend(whole.pairs(arguments.pairs.0));
         all
     };
     if let Some(only) = &arguments.only {
@@ -96,7 +105,7 @@ fn main() -> ExitCode {
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let total = cases.len();
-    let tried = matrix.try_all(&cases, threads, |done, tried| {
+    let tried = matrix::try_all(&cases, threads, of, |done, tried| {
         if !tried.passed() {
             eprintln!("{}", reproducer(seed, tried));
         }
@@ -104,7 +113,7 @@ fn main() -> ExitCode {
             eprintln!("{done} of {total}");
         }
     });
-    print_table(seed, &matrix, &tried);
+    print_table(seed, &matrices, &tried);
     if tried.iter().all(Tried::passed) {
         ExitCode::SUCCESS
     } else {
@@ -138,7 +147,7 @@ fn show(tried: &Tried) -> ExitCode {
     }
 }
 
-fn print_table(seed: u64, matrix: &Matrix, tried: &[Tried]) {
+fn print_table(seed: u64, matrices: &[Matrix; 2], tried: &[Tried]) {
     println!("| fault | cases | reached | passed | restored | failed clean | failed dirty |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     let (after, others): (Vec<_>, Vec<_>) = Fault::ALL
@@ -166,12 +175,13 @@ fn print_table(seed: u64, matrix: &Matrix, tried: &[Tried]) {
     println!();
     let sum = |of: fn(&Tried) -> i128| tried.iter().map(of).sum::<i128>();
     println!(
-        "calls in the undisturbed restore: {}",
-        matrix.calls().count()
+        "calls of the restore: {}; of the reaper that ends a stopped one: {}",
+        matrices[0].calls().count(),
+        matrices[1].calls().count()
     );
     println!(
         "decoys: {}, touched: {}",
-        matrix.decoys,
+        matrices[0].decoys,
         sum(|tried| tried.verdict.decoys_touched as i128)
     );
     println!(
@@ -225,9 +235,9 @@ mod tests {
     #[test]
     fn a_fault_of_each_kind_is_survived_or_ends_honestly() {
         let seed = seed();
-        let matrix = Matrix::record(seed, |_| ());
-        assert!(matrix.undisturbed.passed(), "{:#?}", matrix.undisturbed);
-        let tried = matrix.try_all(&matrix.one_of_each_kind(), 1, |_, _| ());
+        let matrix = Matrix::record(seed, Plot::Whole, |_| ());
+        assert!(matrix.is_sound(), "{:#?}", matrix.undisturbed);
+        let tried = matrix::try_all(&matrix.one_of_each_kind(), 1, |_| &matrix, |_, _| ());
         assert_eq!(tried.len(), Fault::ALL.len());
         assert_eq!(failed(seed, &tried), Vec::<String>::new());
     }
@@ -236,9 +246,9 @@ mod tests {
     fn the_same_seed_gives_the_same_trace() {
         let seed = seed();
         let run = || {
-            let matrix = Matrix::record(seed, |_| ());
+            let matrix = Matrix::record(seed, Plot::Whole, |_| ());
             let cases = matrix.pairs(Some(2));
-            let tried = matrix.try_all(&cases, 1, |_, _| ());
+            let tried = matrix::try_all(&cases, 1, |_| &matrix, |_, _| ());
             let traces = tried.into_iter().map(|tried| tried.trace);
             (matrix.undisturbed.trace, traces.collect::<Vec<_>>())
         };
@@ -248,10 +258,10 @@ mod tests {
     #[test]
     fn the_matrix_catches_an_effect_that_comes_before_its_intent() {
         let seed = seed();
-        let matrix = Matrix::record(seed, naive::deploy_effect_before_intent);
-        assert!(matrix.undisturbed.passed(), "{:#?}", matrix.undisturbed);
+        let matrix = Matrix::record(seed, Plot::Whole, naive::deploy_effect_before_intent);
+        assert!(matrix.is_sound(), "{:#?}", matrix.undisturbed);
         let call = "aurora-restore-restore rds:RestoreDBClusterFromSnapshot#1";
-        let tried = matrix.try_all(&at(&matrix, call), 1, |_, _| ());
+        let tried = matrix::try_all(&at(&matrix, call), 1, |_| &matrix, |_, _| ());
         let (after, before): (Vec<_>, Vec<_>) = tried
             .into_iter()
             .partition(|tried| tried.case.0[0].0.is_after_effect());
@@ -263,8 +273,8 @@ mod tests {
     #[test]
     fn the_matrix_catches_an_undo_that_believes_a_tag() {
         let seed = seed();
-        let matrix = Matrix::record(seed, naive::deploy_undo_by_tag);
-        assert!(matrix.undisturbed.passed(), "{:#?}", matrix.undisturbed);
+        let matrix = Matrix::record(seed, Plot::Whole, naive::deploy_undo_by_tag);
+        assert!(matrix.is_sound(), "{:#?}", matrix.undisturbed);
         let call = "aurora-restore-restore rds:CreateDBInstance#1";
         let case = Case(vec![(Fault::AccessDenied, call.parse().unwrap())]);
         let tried = matrix.try_case(&case);

@@ -27,8 +27,11 @@ pub(crate) const RESTORE_ID: &str = "restore-1";
 /// An execution ends within its own limit of ten days; this is more.
 const LONGEST: Duration = Duration::from_secs(20 * 86_400);
 
+/// A restore whose execution is stopped is undone within this time.
+const REAPED_IN: Duration = Duration::from_secs(1200);
+
 /// How long is waited after the end: what lands late has landed, and the reaper has passed twice.
-const SETTLES_IN: Duration = Duration::from_secs(2100);
+const SETTLES_IN: Duration = Duration::from_secs(660);
 
 /// One or two faults, each at its call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +64,13 @@ impl FromStr for Case {
     }
 }
 
+impl Case {
+    /// Whether one of its faults is of this kind.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.0.iter().any(|(kind, _)| *kind == fault)
+    }
+}
+
 /// What a case came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Tried {
@@ -86,13 +96,9 @@ impl Tried {
         if !self.reached {
             all.push("the fault was not reached".to_owned());
         }
-        // What passes does not fail a restore; what a person must allow does.
-        let passes = self
-            .case
-            .0
-            .iter()
-            .all(|(fault, _)| *fault != Fault::AccessDenied);
-        if passes && self.verdict.outcome != "Restored" {
+        // What passes changes no outcome; what a person must allow does.
+        let passes = !self.case.has(Fault::AccessDenied);
+        if passes && self.verdict.outcome != Plot::of(&self.case).good_end() {
             all.push(format!(
                 "a fault that passes ended in {}",
                 self.verdict.outcome
@@ -102,9 +108,43 @@ impl Tried {
     }
 }
 
+/// What becomes of the restore that is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plot {
+    /// It runs to its end; its own calls go wrong.
+    Whole,
+    /// Its execution is stopped while its cluster is being made, and the reaper ends it; the reaper's calls go wrong.
+    Stopped,
+}
+
+impl Plot {
+    /// The plot in which a case plays.
+    pub(crate) fn of(case: &Case) -> Self {
+        if case.0.iter().any(|(_, call)| Self::Stopped.has(call)) {
+            Self::Stopped
+        } else {
+            Self::Whole
+        }
+    }
+
+    /// Whether this call is one of those that go wrong.
+    fn has(self, call: &Call) -> bool {
+        call.function.ends_with("-reap") == (self == Self::Stopped)
+    }
+
+    /// How it ends when whatever goes wrong passes.
+    fn good_end(self) -> &'static str {
+        match self {
+            Self::Whole => "Restored",
+            Self::Stopped => "FailedClean",
+        }
+    }
+}
+
 /// A restore that was recorded, and the worlds it is tried in.
 pub(crate) struct Matrix {
     seed: u64,
+    plot: Plot,
     original: Original,
     recording: Vec<Recorded>,
     /// What the recorded run came to.
@@ -116,15 +156,16 @@ pub(crate) struct Matrix {
 
 impl Matrix {
     /// Records a restore that nothing disturbs. `dress` may change the deployment of each world.
-    pub(crate) fn record(seed: u64, dress: fn(&Scene)) -> Self {
+    pub(crate) fn record(seed: u64, plot: Plot, dress: fn(&Scene)) -> Self {
         in_virtual_time(async move {
             let original = Original::make(seed).await;
             let nothing = Case(Vec::new());
             let world = Trial::new(&original, seed, dress, &nothing, &[]).await;
             let decoys = world.decoys;
-            let (undisturbed, recording) = world.run(nothing).await;
+            let (undisturbed, recording) = world.run(plot, nothing).await;
             Self {
                 seed,
+                plot,
                 original,
                 recording,
                 undisturbed,
@@ -134,9 +175,10 @@ impl Matrix {
         })
     }
 
-    /// The calls of the undisturbed restore, in order.
+    /// The calls that go wrong, in the order of the undisturbed run.
     pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.recording.iter().map(|made| &made.call)
+        let calls = self.recording.iter().map(|made| &made.call);
+        calls.filter(|call| self.plot.has(call))
     }
 
     /// Every call times every kind that means something for it.
@@ -151,6 +193,7 @@ impl Matrix {
         self.recording
             .iter()
             .enumerate()
+            .filter(|(_, made)| self.plot.has(&made.call))
             .flat_map(of_call)
             .collect()
     }
@@ -194,37 +237,42 @@ impl Matrix {
     pub(crate) fn try_case(&self, case: &Case) -> Tried {
         in_virtual_time(async {
             let world = Trial::new(&self.original, self.seed, self.dress, case, &self.recording);
-            world.await.run(case.clone()).await.0
+            world.await.run(self.plot, case.clone()).await.0
         })
     }
 
-    /// Tries cases, so many at a time; `done` hears of each.
-    pub(crate) fn try_all(
-        &self,
-        cases: &[Case],
-        threads: usize,
-        done: impl Fn(usize, &Tried) + Sync,
-    ) -> Vec<Tried> {
-        let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let tried = Mutex::new(Vec::with_capacity(cases.len()));
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some((place, case)) = {
-                        let place = next.fetch_add(1, Ordering::Relaxed);
-                        cases.get(place).map(|case| (place, case))
-                    } {
-                        let outcome = self.try_case(case);
-                        done(finished.fetch_add(1, Ordering::Relaxed) + 1, &outcome);
-                        tried.lock().unwrap().push((place, outcome));
-                    }
-                });
-            }
-        });
-        let mut tried = tried.into_inner().unwrap();
-        tried.sort_by_key(|(place, _)| *place);
-        tried.into_iter().map(|(_, tried)| tried).collect()
+    /// Whether the undisturbed run ended as it should.
+    pub(crate) fn is_sound(&self) -> bool {
+        let verdict = &self.undisturbed.verdict;
+        verdict.complaints.is_empty() && verdict.outcome == self.plot.good_end()
     }
+}
+
+/// Tries cases, each in the matrix that `of` gives it, so many at a time; `done` hears of each.
+pub(crate) fn try_all<'a>(
+    cases: &[Case],
+    threads: usize,
+    of: impl Fn(&Case) -> &'a Matrix + Sync,
+    done: impl Fn(usize, &Tried) + Sync,
+) -> Vec<Tried> {
+    let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let tried = Mutex::new(Vec::with_capacity(cases.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(place) else { break };
+                    let outcome = of(case).try_case(case);
+                    done(finished.fetch_add(1, Ordering::Relaxed) + 1, &outcome);
+                    tried.lock().unwrap().push((place, outcome));
+                }
+            });
+        }
+    });
+    let mut tried = tried.into_inner().unwrap();
+    tried.sort_by_key(|(place, _)| *place);
+    tried.into_iter().map(|(_, tried)| tried).collect()
 }
 
 /// A world with a source, strangers, and faults that are armed.
@@ -246,15 +294,18 @@ impl Trial {
     ) -> Self {
         let mut scene = Scene::of(original, options(seed)).await;
         dress(&scene);
+        scene.reaper_comes(false).await;
         let request = request(&scene).await;
         let decoys = decoys::place(&scene).await;
         scene.begin();
         let before = Before {
             decoys: decoys::describe(&scene).await,
-            may_tell: !case
+            forbidden: case
                 .0
                 .iter()
-                .any(|(fault, call)| *fault == Fault::AccessDenied && call.service == "sns"),
+                .filter(|(fault, _)| *fault == Fault::AccessDenied)
+                .map(|(_, call)| call.clone())
+                .collect(),
         };
         let cloud = &scene.local.cloud;
         let faults = Faults::new(cloud.world(), cloud.lambda());
@@ -271,19 +322,23 @@ impl Trial {
         }
     }
 
-    async fn run(self, case: Case) -> (Tried, Vec<Recorded>) {
+    async fn run(self, plot: Plot, case: Case) -> (Tried, Vec<Recorded>) {
         let scene = &self.scene;
         let execution = scene.start(RESTORE_ID, self.request.clone()).await;
+        if plot == Plot::Stopped {
+            scene.until_state(&execution, "WaitForCluster").await;
+            scene.reaper_comes(true).await;
+            execution.stop(None, None);
+        }
         let ended = tokio::time::timeout(LONGEST, execution.finished()).await;
+        if plot == Plot::Stopped {
+            scene.sleep(REAPED_IN).await;
+        }
         let recorded = self.faults.recorded();
-        let late = case.0.iter().any(|(fault, _)| *fault == Fault::InvokedLate);
-        scene
-            .sleep(if late {
-                Fault::INVOKED_LATE_BY
-            } else {
-                Duration::ZERO
-            })
-            .await;
+        if case.has(Fault::InvokedLate) {
+            scene.sleep(Fault::INVOKED_LATE_BY).await;
+        }
+        scene.reaper_comes(true).await;
         scene.sleep(SETTLES_IN).await;
         let mut verdict = verdict::judge(scene, &execution, &self.before).await;
         if ended.is_err() {

@@ -4,6 +4,7 @@ use asl_interpreter::{Execution, Outcome};
 use aurora_restore::local::{FINAL_GROUP, QUARANTINE_GROUP};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::ownership::RESTORE_ID_TAG;
+use local_cloud::faults::Call;
 use local_cloud::rds::ResourceView;
 use pipeline_tests::{SOURCE, Scene, TARGET};
 use serde_json::Value;
@@ -34,37 +35,56 @@ pub(crate) struct Verdict {
 pub(crate) struct Before {
     /// The strangers, as they were.
     pub(crate) decoys: Vec<String>,
-    /// Whether the pipeline may publish at all.
-    pub(crate) may_tell: bool,
+    /// Calls that are not permitted.
+    pub(crate) forbidden: Vec<Call>,
+}
+
+impl Before {
+    fn may_tell(&self) -> bool {
+        !self.forbidden.iter().any(|call| call.service == "sns")
+    }
+
+    /// What the reaper may not do, nobody does in its stead: it says so, and a person has to permit it.
+    fn reaper_is_bound(&self) -> bool {
+        self.forbidden
+            .iter()
+            .any(|call| call.function.ends_with("-reap"))
+    }
 }
 
 /// Looks at everything once the restore is over and time has passed.
 pub(crate) async fn judge(scene: &Scene, execution: &Execution, before: &Before) -> Verdict {
     let table = decoys::scan(scene).await;
     let mut verdict = Verdict {
-        outcome: outcome(execution),
+        outcome: outcome(execution, &table),
         cause: cause(execution),
         ..Verdict::default()
     };
-    is_honest(scene, &table, &mut verdict);
+    if before.reaper_is_bound() {
+        the_reaper_complains(scene, &mut verdict);
+    } else {
+        is_honest(scene, &table, &mut verdict);
+        lock_is_free(&table, &mut verdict);
+        somebody_was_told(scene, before.may_tell(), &mut verdict);
+    }
     if verdict.outcome == "Restored" {
         is_usable(scene, &mut verdict).await;
     }
     strangers_are_untouched(scene, before, &mut verdict).await;
-    lock_is_free(&table, &mut verdict);
-    somebody_was_told(scene, before.may_tell, &mut verdict);
     nobody_could_reach_it_early(scene, &table, &mut verdict);
     no_password_was_written_down(scene, &mut verdict).await;
     verdict
 }
 
-fn outcome(execution: &Execution) -> String {
+fn outcome(execution: &Execution, table: &[Value]) -> String {
     let last = execution.history().states_entered().pop();
     match (execution.outcome(), last.as_deref()) {
         (Some(Outcome::Succeeded { .. }), Some("Restored")) => "Restored".to_owned(),
         (Some(Outcome::Failed { .. }), Some(end @ ("FailedClean" | "FailedDirty"))) => {
             end.to_owned()
         }
+        // Somebody stopped it: its record alone can say more.
+        (Some(Outcome::Aborted { .. }), _) => recorded_status(table).unwrap_or_default(),
         (ended, last) => format!("{ended:?} in {last:?}"),
     }
 }
@@ -78,9 +98,8 @@ fn cause(execution: &Execution) -> String {
 
 /// The record says what the execution says, and the account agrees with both.
 fn is_honest(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
-    let meta = item(table, &format!("RESTORE#{RESTORE_ID}"), "META");
-    let status = meta.and_then(|meta| meta["status"]["S"].as_str());
-    if status != Some(&verdict.outcome) {
+    let status = recorded_status(table);
+    if status.as_ref() != Some(&verdict.outcome) {
         let said = format!(
             "it ended {} and its record says {status:?}",
             verdict.outcome
@@ -92,7 +111,7 @@ fn is_honest(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
         "Restored" => whole(scene),
         _ => Vec::new(),
     };
-    let named = meta
+    let named = meta(table)
         .and_then(|meta| meta["ending"]["S"].as_str())
         .unwrap_or_default();
     for missing in expected.iter().filter(|arn| !there.contains(arn)) {
@@ -109,6 +128,25 @@ fn is_honest(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
     }
     for lost in scene.lost_resources() {
         verdict.complaints.push(format!("{lost} is gone"));
+    }
+}
+
+fn meta(table: &[Value]) -> Option<&Value> {
+    item(table, &format!("RESTORE#{RESTORE_ID}"), "META")
+}
+
+fn recorded_status(table: &[Value]) -> Option<String> {
+    meta(table)?["status"]["S"].as_str().map(str::to_owned)
+}
+
+/// A reaper that cannot do its work fails, or counts what it could not do.
+fn the_reaper_complains(scene: &Scene, verdict: &mut Verdict) {
+    let name = scene.local.stack.function_name("reap");
+    let lines = scene.local.cloud.lambda().logs(&name);
+    if !lines.iter().any(|line| line.text.contains("AR0027")) {
+        verdict
+            .complaints
+            .push("the reaper did not say what it may not do".to_owned());
     }
 }
 

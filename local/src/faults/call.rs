@@ -88,6 +88,7 @@ impl Recorded {
             .any(|call| call.invocation == self.invocation);
         let applies = |fault: &Fault| match fault {
             Fault::StaleRead => self.can_be_stale() && last_change(self, earlier).is_some(),
+            // A read has no effect that could outlive its answer.
             Fault::LandsLate => self.call.is_mutating(),
             fault => is_first || !fault.is_of_an_invocation(),
         };
