@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long)]
     sample: bool,
     /// Pairs of faults after an effect to try besides: a number, or `all`.
-    #[arg(long, default_value = "200", value_parser = pairs)]
+    #[arg(long, default_value = "100", value_parser = pairs)]
     pairs: Pairs,
     /// Cases tried at a time; as many as there are processors when absent.
     #[arg(long)]

@@ -28,7 +28,7 @@ pub(crate) const RESTORE_ID: &str = "restore-1";
 const LONGEST: Duration = Duration::from_secs(20 * 86_400);
 
 /// A restore whose execution is stopped is undone within this time.
-const REAPED_IN: Duration = Duration::from_secs(1200);
+const REAPED_IN: Duration = Duration::from_secs(720);
 
 /// How long is waited after the end: what lands late has landed, and the reaper has passed twice.
 const SETTLES_IN: Duration = Duration::from_secs(660);

@@ -63,8 +63,12 @@ pub struct Failed {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// The outcome that was told.
+    /// The outcome that was told: the recorded one, which a failed execution ends with, too.
     pub outcome: String,
+    /// The documented code, when it failed.
+    pub error: Option<String>,
+    /// What happened and what to do, when it failed.
+    pub cause: Option<String>,
 }
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
@@ -103,9 +107,9 @@ pub async fn notify(
     }
     .unwrap_or_else(|| Report::unrecorded(id, known.unwrap_or(Status::Running)));
     if let Some(failed) = failed
-        && report.outcome != failed.ending.status.name()
+        && report.outcome == Status::Running.name()
     {
-        report.end(failed.ending); // what the state machine knows counts, also where it could not be recorded
+        report.end(failed.ending); // what the state machine knows counts where it could not be recorded
     }
     let attribute = |value: &str| {
         MessageAttributeValue::builder()
@@ -135,6 +139,8 @@ pub async fn notify(
     }
     Ok(Answer {
         outcome: report.outcome,
+        error: report.error,
+        cause: report.cause,
     })
 }
 

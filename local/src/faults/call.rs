@@ -88,8 +88,12 @@ impl Recorded {
             .any(|call| call.invocation == self.invocation);
         let applies = |fault: &Fault| match fault {
             Fault::StaleRead => self.can_be_stale() && last_change(self, earlier).is_some(),
-            // A read has no effect that could outlive its answer.
             Fault::LandsLate => self.call.is_mutating(),
+            // A read has no effect: an answer that is lost after it is one that is lost before it.
+            Fault::ResetAfter
+            | Fault::HangAfter
+            | Fault::InternalErrorAfter
+            | Fault::KilledAfter => self.call.is_mutating(),
             fault => is_first || !fault.is_of_an_invocation(),
         };
         Fault::ALL.into_iter().filter(applies).collect()
