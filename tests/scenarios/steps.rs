@@ -196,6 +196,49 @@ async fn an_old_password_that_is_still_accepted_fails_the_run() {
     scene.local.shutdown().await;
 }
 
+/// Whatever a restore waits for when its lock is lost: it changes nothing from there on, but to undo.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_lost_in_any_wait_is_the_end_of_all_effects() {
+    let waits = [
+        "WaitForCopy",
+        "WaitForCluster",
+        "WaitForInstances",
+        "WaitForCredentials",
+        "WaitForSwitch",
+    ];
+    for state in waits {
+        let scene = Scene::real().await;
+        let key = scene.key_in(&scene.local.stack.region).await;
+        let remote = scene.copy_to_region("eu-central-1").await;
+        let over = json!({
+            "source": {"region": "eu-central-1", "snapshot": remote},
+            "target": {"kmsKeyId": key, "readers": 1},
+        });
+        let running = scene.start("restore-1", scene.request_with(over)).await;
+        scene.until_state(&running, state).await;
+        scene.take_over_lock().await;
+        let lost_at = scene.local.cloud.world().now();
+        running.finished().await;
+        let run = scene.run("restore-1", running).await;
+        assert_eq!(run.failure().0, "AR0014", "{state}: {:?}", run.failure());
+        let changes: Vec<_> = scene
+            .local
+            .rds
+            .audit()
+            .into_iter()
+            .filter(|call| call.at > lost_at && call.principal.contains("assumed-role"))
+            .filter(|call| !call.action.starts_with("Describe") && !call.action.starts_with("List"))
+            .map(|call| call.action)
+            .filter(|action| !action.starts_with("Delete"))
+            .collect();
+        assert!(changes.is_empty(), "{state}: {changes:?}");
+        let lock = scene.lock().await;
+        assert_eq!(lock["owner"]["S"], "somebody-else", "{state}");
+        assert_eq!(lock["state"]["S"], "held", "{state}");
+        scene.local.shutdown().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restore_that_lost_its_lock_stops_before_its_next_effect_and_says_so() {
     let scene = Scene::metadata().await;

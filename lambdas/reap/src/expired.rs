@@ -51,6 +51,14 @@ pub(crate) async fn remove(
         }
     }
     let seen = Seen::now(context, &restore, false).await?;
+    // Somebody renamed it or took its tag: then it is theirs to remove.
+    let astray = seen.astray.iter().map(|found| {
+        format!(
+            "`{}` lost the restore's tag or its name, and stays",
+            found.arn
+        )
+    });
+    refused.extend(astray);
     if seen.leaving.is_empty() {
         seen.record_removed(&restore).await?;
         restore.end_expiry(context.clock.now()).await?;

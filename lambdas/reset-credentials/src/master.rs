@@ -141,36 +141,19 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
     Ok(pending)
 }
 
+/// Makes the secret, without a value yet, or finds the one that was made before and proves it ours.
 async fn create_secret(
     context: &Context,
     restore: &Restore,
     id: &RestoreId,
 ) -> Result<(), StepError> {
     let plan = restore.plan();
-    let secrets = context.aws.secrets_manager();
-    match secrets
-        .describe_secret()
-        .secret_id(&plan.secret_name)
-        .send()
-        .await
-    {
-        Ok(found) => {
-            let tags: Vec<_> = found
-                .tags()
-                .iter()
-                .map(|tag| rds_tag(tag.key(), tag.value()))
-                .collect();
-            return ownership::prove(&plan.secret_name, &tags, &plan.restore_id, None, None);
-        }
-        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => {}
-        Err(error) => {
-            return Err(StepError::from_sdk(
-                format!("describe secret `{}`", plan.secret_name),
-                error,
-            ));
-        }
+    if is_there(context, restore).await? {
+        return Ok(());
     }
-    let mut request = secrets
+    let mut request = context
+        .aws
+        .secrets_manager()
         .create_secret()
         .name(&plan.secret_name)
         .client_request_token(id.request_token("master-secret"))
@@ -178,9 +161,52 @@ async fn create_secret(
     for tag in ownership::tags(plan, plan.expires_at) {
         request = request.tags(Tag::builder().set_key(tag.key).set_value(tag.value).build());
     }
-    request.send().await.map(|_| ()).map_err(|error| {
-        StepError::from_sdk(format!("create secret `{}`", plan.secret_name), error)
-    })
+    match request.send().await {
+        Ok(_) => Ok(()),
+        // The token tells versions apart, not secrets: an attempt whose answer was lost made it.
+        Err(error) if wire_code(&error) == Some("ResourceExistsException") => {
+            if is_there(context, restore).await? {
+                return Ok(());
+            }
+            Err(StepError::new(
+                &AR0028,
+                format!(
+                    "secret `{}` exists but cannot be seen yet",
+                    plan.secret_name
+                ),
+            ))
+        }
+        Err(error) => Err(StepError::from_sdk(
+            format!("create secret `{}`", plan.secret_name),
+            error,
+        )),
+    }
+}
+
+/// Whether the secret exists.
+///
+/// # Errors
+/// AR0012 when it is a stranger's.
+async fn is_there(context: &Context, restore: &Restore) -> Result<bool, StepError> {
+    let plan = restore.plan();
+    let secrets = context.aws.secrets_manager();
+    let described = secrets.describe_secret().secret_id(&plan.secret_name);
+    match described.send().await {
+        Ok(found) => {
+            let tags: Vec<_> = found
+                .tags()
+                .iter()
+                .map(|tag| rds_tag(tag.key(), tag.value()))
+                .collect();
+            ownership::prove(&plan.secret_name, &tags, &plan.restore_id, None, None)?;
+            Ok(true)
+        }
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Ok(false),
+        Err(error) => Err(StepError::from_sdk(
+            format!("describe secret `{}`", plan.secret_name),
+            error,
+        )),
+    }
 }
 
 fn rds_tag(key: Option<&str>, value: Option<&str>) -> aws_sdk_rds::types::Tag {
