@@ -22,6 +22,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use local_cloud::faults::Fault;
 use matrix::{Case, Matrix, Plot, Tried};
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
 
 /// Runs one restore with every kind of fault at each of its calls, and judges each run by the cloud's own record.
 #[derive(Parser)]
@@ -67,7 +69,7 @@ fn pairs(text: &str) -> Result<Pairs, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let matrices = [Plot::Whole, Plot::Stopped].map(|plot| Matrix::record(seed, plot, |_| ()));
+    let matrices = Plot::ALL.map(|plot| Matrix::record(seed, plot, |_| ()));
     for matrix in &matrices {
         if !matrix.is_sound() {
             eprintln!(
@@ -77,29 +79,34 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    let [whole, stopped] = &matrices;
-    let of = |case: &Case| match Plot::of(case) {
-        Plot::Whole => whole,
-        Plot::Stopped => stopped,
+    let of = |case: &Case| {
+        let found = Plot::ALL.into_iter().position(|plot| plot == case.plot);
+        &matrices[found.unwrap()]
     };
     if arguments.list {
-        let calls = matrices.iter().flat_map(Matrix::calls);
-        calls.for_each(|call| println!("{call}"));
+        for (plot, matrix) in Plot::ALL.into_iter().zip(&matrices) {
+            for (_, made) in matrix.calls() {
+                println!("{}: {}", plot.name(), made.call);
+            }
+        }
         return ExitCode::SUCCESS;
     }
     if let Some(case) = &arguments.case {
         return show(&of(case).try_case(case));
     }
     let mut cases = if arguments.sample {
-        whole.one_of_each_kind()
+        matrices[0].one_of_each_kind()
     } else {
-        let mut all = whole.single_faults();
-        all.extend(stopped.single_faults());
-        all.extend(whole.pairs(arguments.pairs.0));
+        let mut all: Vec<Case> = matrices.iter().flat_map(Matrix::single_faults).collect();
+        all.extend(pairs_of(&matrices, seed, arguments.pairs.0));
         all
     };
     if let Some(only) = &arguments.only {
         cases.retain(|case| case.to_string().contains(only.as_str()));
+    }
+    if cases.is_empty() {
+        eprintln!("no case contains what --only asks for; --list names the calls");
+        return ExitCode::FAILURE;
     }
     let threads = arguments
         .threads
@@ -119,6 +126,17 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// So many pairs, drawn from those of all plots; `None` for all of them.
+fn pairs_of(matrices: &[Matrix], seed: u64, limit: Option<usize>) -> Vec<Case> {
+    let mut pairs: Vec<Case> = matrices.iter().flat_map(Matrix::pairs).collect();
+    if let Some(limit) = limit {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        pairs.shuffle(&mut random);
+        pairs.truncate(limit);
+    }
+    pairs
 }
 
 /// One line: what failed, and how to see it again.
@@ -147,7 +165,7 @@ fn show(tried: &Tried) -> ExitCode {
     }
 }
 
-fn print_table(seed: u64, matrices: &[Matrix; 2], tried: &[Tried]) {
+fn print_table(seed: u64, matrices: &[Matrix], tried: &[Tried]) {
     println!("| fault | cases | reached | passed | restored | failed clean | failed dirty |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     let (after, others): (Vec<_>, Vec<_>) = Fault::ALL
@@ -156,7 +174,7 @@ fn print_table(seed: u64, matrices: &[Matrix; 2], tried: &[Tried]) {
     let single = |fault: Fault| {
         let of_kind = tried
             .iter()
-            .filter(move |tried| tried.case.0.len() == 1 && tried.case.0[0].0 == fault);
+            .filter(move |tried| tried.case.faults.len() == 1 && tried.case.faults[0].0 == fault);
         of_kind.collect::<Vec<_>>()
     };
     for fault in others {
@@ -168,16 +186,17 @@ fn print_table(seed: u64, matrices: &[Matrix; 2], tried: &[Tried]) {
     }
     let pairs: Vec<_> = tried
         .iter()
-        .filter(|tried| tried.case.0.len() == 2)
+        .filter(|tried| tried.case.faults.len() == 2)
         .collect();
     row("pairs after the effect", &pairs);
     row("**all**", &tried.iter().collect::<Vec<_>>());
     println!();
     let sum = |of: fn(&Tried) -> i128| tried.iter().map(of).sum::<i128>();
     println!(
-        "calls of the restore: {}; of the reaper that ends a stopped one: {}",
+        "calls of a whole restore: {}, of an undo: {}, of a reaper: {}",
         matrices[0].calls().count(),
-        matrices[1].calls().count()
+        matrices[1].calls().count(),
+        matrices[2].calls().count()
     );
     println!(
         "decoys: {}, touched: {}",
@@ -222,7 +241,7 @@ mod tests {
     fn at(matrix: &Matrix, call: &str) -> Vec<Case> {
         let call = call.parse().unwrap();
         let mut cases = matrix.single_faults();
-        cases.retain(|case| case.0[0].1 == call);
+        cases.retain(|case| case.faults[0].1 == call);
         assert!(!cases.is_empty(), "{call} is not made");
         cases
     }
@@ -247,7 +266,7 @@ mod tests {
         let seed = seed();
         let run = || {
             let matrix = Matrix::record(seed, Plot::Whole, |_| ());
-            let cases = matrix.pairs(Some(2));
+            let cases = pairs_of(std::slice::from_ref(&matrix), seed, Some(2));
             let tried = matrix::try_all(&cases, 1, |_| &matrix, |_, _| ());
             let traces = tried.into_iter().map(|tried| tried.trace);
             (matrix.undisturbed.trace, traces.collect::<Vec<_>>())
@@ -264,8 +283,14 @@ mod tests {
         let tried = matrix::try_all(&at(&matrix, call), 1, |_| &matrix, |_, _| ());
         let (after, before): (Vec<_>, Vec<_>) = tried
             .into_iter()
-            .partition(|tried| tried.case.0[0].0.is_after_effect());
-        assert_eq!(failed(seed, &after).len(), after.len(), "each is caught");
+            .partition(|tried| tried.case.faults[0].0.is_after_effect());
+        for caught in &after {
+            let leaks = caught
+                .complaints()
+                .iter()
+                .any(|complaint| complaint.contains("left behind and not named"));
+            assert!(caught.reached && leaks, "{caught:#?}");
+        }
         let harmless = before.iter().filter(|tried| tried.passed()).count();
         assert!(harmless >= 5, "{:#?}", failed(seed, &before));
     }
@@ -276,7 +301,10 @@ mod tests {
         let matrix = Matrix::record(seed, Plot::Whole, naive::deploy_undo_by_tag);
         assert!(matrix.is_sound(), "{:#?}", matrix.undisturbed);
         let call = "aurora-restore-restore rds:CreateDBInstance#1";
-        let case = Case(vec![(Fault::AccessDenied, call.parse().unwrap())]);
+        let case = Case {
+            plot: Plot::Whole,
+            faults: vec![(Fault::AccessDenied, call.parse().unwrap())],
+        };
         let tried = matrix.try_case(&case);
         assert!(tried.verdict.decoys_touched > 0, "{tried:#?}");
     }

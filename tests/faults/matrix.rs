@@ -6,6 +6,7 @@
 //! servers are real.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,6 @@ use std::time::Duration;
 use aurora_restore::local::LocalOptions;
 use local_cloud::faults::{Call, Fault, Faults, Recorded};
 use pipeline_tests::{Original, Scene};
-use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
@@ -35,11 +35,24 @@ const SETTLES_IN: Duration = Duration::from_secs(660);
 
 /// One or two faults, each at its call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Case(pub(crate) Vec<(Fault, Call)>);
+pub(crate) struct Case {
+    /// What becomes of the restore.
+    pub(crate) plot: Plot,
+    /// What goes wrong, and where.
+    pub(crate) faults: Vec<(Fault, Call)>,
+}
+
+impl Case {
+    /// Whether one of its faults is of this kind.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.iter().any(|(kind, _)| *kind == fault)
+    }
+}
 
 impl fmt::Display for Case {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (fault, call)) in self.0.iter().enumerate() {
+        write!(formatter, "{}: ", self.plot.name())?;
+        for (place, (fault, call)) in self.faults.iter().enumerate() {
             let between = if place == 0 { "" } else { " + " };
             write!(formatter, "{between}{fault} at {call}")?;
         }
@@ -51,23 +64,21 @@ impl FromStr for Case {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no case; write it like `whole: reset-after at aurora-restore-restore rds:CreateDBInstance#1`"
+            )
+        };
+        let (plot, faults) = text.split_once(": ").ok_or_else(wrong)?;
+        let plot = Plot::ALL.into_iter().find(|known| known.name() == plot);
         let one = |text: &str| {
-            let (fault, call) = text.split_once(" at ").ok_or_else(|| {
-                format!("`{text}` is no case; write it like `reset-after at restore rds:CreateDBInstance#1`")
-            })?;
+            let (fault, call) = text.split_once(" at ").ok_or_else(wrong)?;
             Ok::<_, String>((fault.parse()?, call.parse()?))
         };
-        text.split(" + ")
-            .map(one)
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-}
-
-impl Case {
-    /// Whether one of its faults is of this kind.
-    pub(crate) fn has(&self, fault: Fault) -> bool {
-        self.0.iter().any(|(kind, _)| *kind == fault)
+        Ok(Self {
+            plot: plot.ok_or_else(wrong)?,
+            faults: faults.split(" + ").map(one).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -85,6 +96,20 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
+    /// A world that could not be tried to its end, or a verdict that could not be reached.
+    fn panicked(case: &Case) -> Self {
+        let verdict = Verdict {
+            complaints: vec!["the trial panicked; what it said is above".to_owned()],
+            ..Verdict::default()
+        };
+        Self {
+            case: case.clone(),
+            reached: false,
+            verdict,
+            trace: Vec::new(),
+        }
+    }
+
     /// Whether the case was reached, every rule holds, and it ended as it must.
     pub(crate) fn passed(&self) -> bool {
         self.complaints().is_empty()
@@ -98,7 +123,7 @@ impl Tried {
         }
         // What passes changes no outcome; what a person must allow does.
         let passes = !self.case.has(Fault::AccessDenied);
-        if passes && self.verdict.outcome != Plot::of(&self.case).good_end() {
+        if passes && self.verdict.outcome != self.case.plot.good_end() {
             all.push(format!(
                 "a fault that passes ended in {}",
                 self.verdict.outcome
@@ -108,35 +133,60 @@ impl Tried {
     }
 }
 
-/// What becomes of the restore that is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of the restore that is tried, and whose calls go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Plot {
-    /// It runs to its end; its own calls go wrong.
+    /// It runs to its end; all its calls go wrong.
     Whole,
+    /// It may not make its reader and is undone; the calls of Undo, WaitForUndo and NotifyFailure go wrong.
+    Undone,
     /// Its execution is stopped while its cluster is being made, and the reaper ends it; the reaper's calls go wrong.
     Stopped,
 }
 
 impl Plot {
-    /// The plot in which a case plays.
-    pub(crate) fn of(case: &Case) -> Self {
-        if case.0.iter().any(|(_, call)| Self::Stopped.has(call)) {
-            Self::Stopped
-        } else {
-            Self::Whole
+    /// Every plot.
+    pub(crate) const ALL: [Self; 3] = [Self::Whole, Self::Undone, Self::Stopped];
+
+    /// As it stands before a case.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Undone => "undone",
+            Self::Stopped => "stopped",
         }
     }
 
-    /// Whether this call is one of those that go wrong.
-    fn has(self, call: &Call) -> bool {
-        call.function.ends_with("-reap") == (self == Self::Stopped)
+    /// What goes wrong to begin with.
+    fn given(self) -> Option<(Fault, Call)> {
+        let call = "aurora-restore-restore rds:CreateDBInstance#2";
+        (self == Self::Undone).then(|| (Fault::AccessDenied, call.parse().unwrap()))
+    }
+
+    /// Whether the call at this place of a recording is one of those that go wrong.
+    fn has(self, recording: &[Recorded], place: usize) -> bool {
+        let is_reapers = recording[place].call.function.ends_with("-reap");
+        match self {
+            Self::Whole => !is_reapers,
+            Self::Stopped => is_reapers,
+            Self::Undone => {
+                let before = recording[..place].iter();
+                !is_reapers
+                    && recording[place].call != self.given().unwrap().1
+                    && before
+                        .filter(|made| made.call == self.given().unwrap().1)
+                        .count()
+                        > 0
+                    && !recording[place].call.function.ends_with("-restore")
+            }
+        }
     }
 
     /// How it ends when whatever goes wrong passes.
     fn good_end(self) -> &'static str {
         match self {
             Self::Whole => "Restored",
-            Self::Stopped => "FailedClean",
+            Self::Undone | Self::Stopped => "FailedClean",
         }
     }
 }
@@ -159,10 +209,13 @@ impl Matrix {
     pub(crate) fn record(seed: u64, plot: Plot, dress: fn(&Scene)) -> Self {
         in_virtual_time(async move {
             let original = Original::make(seed).await;
-            let nothing = Case(Vec::new());
+            let nothing = Case {
+                plot,
+                faults: Vec::new(),
+            };
             let world = Trial::new(&original, seed, dress, &nothing, &[]).await;
             let decoys = world.decoys;
-            let (undisturbed, recording) = world.run(plot, nothing).await;
+            let (undisturbed, recording) = world.run(nothing).await;
             Self {
                 seed,
                 plot,
@@ -176,50 +229,42 @@ impl Matrix {
     }
 
     /// The calls that go wrong, in the order of the undisturbed run.
-    pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
-        let calls = self.recording.iter().map(|made| &made.call);
-        calls.filter(|call| self.plot.has(call))
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (usize, &Recorded)> {
+        let calls = self.recording.iter().enumerate();
+        calls.filter(|(place, _)| self.plot.has(&self.recording, *place))
     }
 
     /// Every call times every kind that means something for it.
     pub(crate) fn single_faults(&self) -> Vec<Case> {
         let of_call = |(place, made): (usize, &Recorded)| {
-            let call = made.call.clone();
-            let faults = made.faults(&self.recording[..place]);
-            faults
-                .into_iter()
-                .map(move |fault| Case(vec![(fault, call.clone())]))
+            let (plot, call) = (self.plot, made.call.clone());
+            let faults = made.faults(&self.recording[..place]).into_iter();
+            faults.map(move |fault| Case {
+                plot,
+                faults: vec![(fault, call.clone())],
+            })
         };
-        self.recording
-            .iter()
-            .enumerate()
-            .filter(|(_, made)| self.plot.has(&made.call))
-            .flat_map(of_call)
-            .collect()
+        self.calls().flat_map(of_call).collect()
     }
 
-    /// So many pairs of faults that strike after the effect of two different calls that change something;
-    /// `None` for all of them.
-    pub(crate) fn pairs(&self, limit: Option<usize>) -> Vec<Case> {
+    /// Every pair of faults that strike after the effect of two different calls that change something.
+    pub(crate) fn pairs(&self) -> Vec<Case> {
         let after: Vec<(Fault, Call)> = self
             .single_faults()
             .into_iter()
-            .filter_map(|case| case.0.into_iter().next())
+            .filter_map(|case| case.faults.into_iter().next())
             .filter(|(fault, call)| fault.is_after_effect() && call.is_mutating())
             .collect();
         let pairs = after.iter().enumerate().flat_map(|(place, first)| {
             let others = after[place + 1..].iter();
             others
                 .filter(|second| first.1 != second.1)
-                .map(|second| Case(vec![first.clone(), second.clone()]))
+                .map(|second| Case {
+                    plot: self.plot,
+                    faults: vec![first.clone(), second.clone()],
+                })
         });
-        let mut pairs: Vec<Case> = pairs.collect();
-        if let Some(limit) = limit {
-            let mut random = rand::rngs::StdRng::seed_from_u64(self.seed);
-            pairs.shuffle(&mut random);
-            pairs.truncate(limit);
-        }
-        pairs
+        pairs.collect()
     }
 
     /// One case of each kind, at a call that the seed chooses.
@@ -227,7 +272,10 @@ impl Matrix {
         let all = self.single_faults();
         let mut random = rand::rngs::StdRng::seed_from_u64(self.seed);
         let choose = |fault: Fault| {
-            let of_kind: Vec<_> = all.iter().filter(|case| case.0[0].0 == fault).collect();
+            let of_kind: Vec<_> = all
+                .iter()
+                .filter(|case| case.faults[0].0 == fault)
+                .collect();
             of_kind[random.random_range(0..of_kind.len())].clone()
         };
         Fault::ALL.into_iter().map(choose).collect()
@@ -237,7 +285,7 @@ impl Matrix {
     pub(crate) fn try_case(&self, case: &Case) -> Tried {
         in_virtual_time(async {
             let world = Trial::new(&self.original, self.seed, self.dress, case, &self.recording);
-            world.await.run(self.plot, case.clone()).await.0
+            world.await.run(case.clone()).await.0
         })
     }
 
@@ -263,7 +311,8 @@ pub(crate) fn try_all<'a>(
                 loop {
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = cases.get(place) else { break };
-                    let outcome = of(case).try_case(case);
+                    let outcome = catch_unwind(AssertUnwindSafe(|| of(case).try_case(case)))
+                        .unwrap_or_else(|_| Tried::panicked(case));
                     done(finished.fetch_add(1, Ordering::Relaxed) + 1, &outcome);
                     tried.lock().unwrap().push((place, outcome));
                 }
@@ -300,8 +349,9 @@ impl Trial {
         scene.begin();
         let before = Before {
             decoys: decoys::describe(&scene).await,
+            at: scene.local.cloud.world().now(),
             forbidden: case
-                .0
+                .faults
                 .iter()
                 .filter(|(fault, _)| *fault == Fault::AccessDenied)
                 .map(|(_, call)| call.clone())
@@ -310,7 +360,7 @@ impl Trial {
         let cloud = &scene.local.cloud;
         let faults = Faults::new(cloud.world(), cloud.lambda());
         cloud.world().add_layer(faults.clone());
-        for (fault, call) in &case.0 {
+        for (fault, call) in case.plot.given().iter().chain(&case.faults) {
             faults.arm(call.clone(), *fault, recording);
         }
         Self {
@@ -322,17 +372,21 @@ impl Trial {
         }
     }
 
-    async fn run(self, plot: Plot, case: Case) -> (Tried, Vec<Recorded>) {
+    async fn run(self, case: Case) -> (Tried, Vec<Recorded>) {
         let scene = &self.scene;
         let execution = scene.start(RESTORE_ID, self.request.clone()).await;
-        if plot == Plot::Stopped {
+        if case.plot == Plot::Stopped {
             scene.until_state(&execution, "WaitForCluster").await;
             scene.reaper_comes(true).await;
             execution.stop(None, None);
         }
         let ended = tokio::time::timeout(LONGEST, execution.finished()).await;
-        if plot == Plot::Stopped {
+        // What it says at its end has to be true then, and not once the reaper has been there.
+        let mut at_the_end = Vec::new();
+        if case.plot == Plot::Stopped {
             scene.sleep(REAPED_IN).await;
+        } else {
+            at_the_end = verdict::at_the_end(scene, &execution).await;
         }
         let recorded = self.faults.recorded();
         if case.has(Fault::InvokedLate) {
@@ -341,6 +395,7 @@ impl Trial {
         scene.reaper_comes(true).await;
         scene.sleep(SETTLES_IN).await;
         let mut verdict = verdict::judge(scene, &execution, &self.before).await;
+        verdict.complaints.extend(at_the_end);
         if ended.is_err() {
             verdict.complaints.push("it did not end".to_owned());
         }
@@ -352,7 +407,7 @@ impl Trial {
                 .map(|made| made.call.to_string()),
         );
         let reached = case
-            .0
+            .faults
             .iter()
             .all(|(fault, call)| self.faults.reached(call, *fault));
         let tried = Tried {

@@ -2,14 +2,14 @@
 
 use asl_interpreter::{Execution, Outcome};
 use aurora_restore::local::{FINAL_GROUP, QUARANTINE_GROUP};
+use aurora_restore_core::ledger::{Ending, Evidence};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::ownership::RESTORE_ID_TAG;
 use local_cloud::faults::Call;
-use local_cloud::rds::ResourceView;
+use local_cloud::rds::{AuditRecord, ResourceView};
 use pipeline_tests::{SOURCE, Scene, TARGET};
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::decoys;
 use crate::matrix::RESTORE_ID;
@@ -35,15 +35,13 @@ pub(crate) struct Verdict {
 pub(crate) struct Before {
     /// The strangers, as they were.
     pub(crate) decoys: Vec<String>,
+    /// When the restore was started.
+    pub(crate) at: OffsetDateTime,
     /// Calls that are not permitted.
     pub(crate) forbidden: Vec<Call>,
 }
 
 impl Before {
-    fn may_tell(&self) -> bool {
-        !self.forbidden.iter().any(|call| call.service == "sns")
-    }
-
     /// What the reaper may not do, nobody does in its stead: it says so, and a person has to permit it.
     fn reaper_is_bound(&self) -> bool {
         self.forbidden
@@ -60,20 +58,39 @@ pub(crate) async fn judge(scene: &Scene, execution: &Execution, before: &Before)
         cause: cause(execution),
         ..Verdict::default()
     };
-    if before.reaper_is_bound() {
+    let bound = before.reaper_is_bound();
+    if bound {
         the_reaper_complains(scene, &mut verdict);
-    } else {
+    }
+    // A restore that nobody may end goes on being one that runs; whatever else is said has to be true.
+    if !(bound && verdict.outcome == "Running") {
         is_honest(scene, &table, &mut verdict);
         lock_is_free(&table, &mut verdict);
-        somebody_was_told(scene, before.may_tell(), &mut verdict);
+        somebody_was_told(scene, &mut verdict);
     }
     if verdict.outcome == "Restored" {
         is_usable(scene, &mut verdict).await;
     }
     strangers_are_untouched(scene, before, &mut verdict).await;
+    only_ours_was_changed(scene, before.at, &mut verdict);
     nobody_could_reach_it_early(scene, &table, &mut verdict);
     no_password_was_written_down(scene, &mut verdict).await;
     verdict
+}
+
+/// What is wrong in the moment the execution ends: nothing of ours is there but what it names, and the lock is free.
+pub(crate) async fn at_the_end(scene: &Scene, execution: &Execution) -> Vec<String> {
+    let table = decoys::scan(scene).await;
+    let mut verdict = Verdict {
+        outcome: outcome(execution, &table),
+        ..Verdict::default()
+    };
+    is_honest(scene, &table, &mut verdict);
+    lock_is_free(&table, &mut verdict);
+    let complaints = verdict.complaints.into_iter();
+    complaints
+        .map(|complaint| format!("at its end, {complaint}"))
+        .collect()
 }
 
 fn outcome(execution: &Execution, table: &[Value]) -> String {
@@ -111,16 +128,19 @@ fn is_honest(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
         "Restored" => whole(scene),
         _ => Vec::new(),
     };
-    let named = meta(table)
-        .and_then(|meta| meta["ending"]["S"].as_str())
-        .unwrap_or_default();
+    let ending: Option<Ending> =
+        meta(table).and_then(|meta| serde_json::from_str(meta["ending"]["S"].as_str()?).ok());
+    let named: Vec<String> = ending.map_or_else(Vec::new, |ending| {
+        let leftovers = ending.leftovers.into_iter().map(|leftover| leftover.arn);
+        leftovers.chain(ending.kept).collect()
+    });
     for missing in expected.iter().filter(|arn| !there.contains(arn)) {
         verdict
             .complaints
             .push(format!("restored, and {missing} is not there"));
     }
     for extra in there.iter().filter(|arn| !expected.contains(arn)) {
-        if verdict.outcome != "FailedDirty" || !named.contains(extra.as_str()) {
+        if verdict.outcome != "FailedDirty" || !named.contains(extra) {
             verdict
                 .complaints
                 .push(format!("{extra} is left behind and not named"));
@@ -216,6 +236,45 @@ async fn strangers_are_untouched(scene: &Scene, before: &Before, verdict: &mut V
     }
 }
 
+/// No function asked, with success, for a change of anything but what this restore makes.
+fn only_ours_was_changed(scene: &Scene, since: OffsetDateTime, verdict: &mut Verdict) {
+    let copy = RestoreId::parse(RESTORE_ID).unwrap().snapshot_copy();
+    let ours = [
+        TARGET,
+        &format!("{TARGET}-1"),
+        &format!("{TARGET}-2"),
+        &copy,
+    ]
+    .map(str::to_owned);
+    for call in scene.local.rds.audit() {
+        let changes = !["Describe", "List"]
+            .iter()
+            .any(|read| call.action.starts_with(read));
+        let by_function = call.principal.contains("assumed-role");
+        if call.at >= since
+            && changes
+            && by_function
+            && call.error.is_none()
+            && !is_about(&call, &ours)
+        {
+            verdict.decoys_touched += 1;
+            let said = format!("{} of {}", call.action, call.resource);
+            verdict
+                .complaints
+                .push(format!("changed what is not ours: {said}"));
+        }
+    }
+}
+
+/// A call names what it changes, or for a copy and a restore what it makes of what.
+fn is_about(call: &AuditRecord, ours: &[String]) -> bool {
+    let made_of = ["CopyDBClusterSnapshot", "RestoreDBClusterFromSnapshot"];
+    made_of.contains(&call.action.as_str())
+        || ours
+            .iter()
+            .any(|ours| call.resource == *ours || call.resource.ends_with(&format!(":{ours}")))
+}
+
 fn lock_is_free(table: &[Value], verdict: &mut Verdict) {
     let held = table.iter().find(|item| {
         let is_lock = item["sk"]["S"] == "LOCK"
@@ -231,14 +290,14 @@ fn lock_is_free(table: &[Value], verdict: &mut Verdict) {
     }
 }
 
-/// Who may not publish cannot tell anybody.
-fn somebody_was_told(scene: &Scene, may_tell: bool, verdict: &mut Verdict) {
+/// Who may not publish cannot tell anybody; the reaper then does.
+fn somebody_was_told(scene: &Scene, verdict: &mut Verdict) {
     let messages = scene.local.cloud.sns().messages();
     let about: Vec<_> = messages
         .iter()
         .filter(|message| message.message.contains(RESTORE_ID))
         .collect();
-    if about.is_empty() && may_tell {
+    if about.is_empty() {
         verdict.complaints.push("nobody was told".to_owned());
     }
     for message in about {
@@ -266,10 +325,9 @@ fn ours(scene: &Scene, views: Vec<ResourceView>) -> Vec<ResourceView> {
 /// Sums the time in which a target with an instance was in a group that lets others in, before evidence existed.
 fn nobody_could_reach_it_early(scene: &Scene, table: &[Value], verdict: &mut Verdict) {
     let evidence = item(table, &format!("RESTORE#{RESTORE_ID}"), "EVIDENCE")
-        .and_then(|item| serde_json::from_str::<Value>(item["evidence"]["S"].as_str()?).ok())
-        .and_then(|evidence| {
-            OffsetDateTime::parse(evidence["verifiedAt"].as_str()?, &Rfc3339).ok()
-        });
+        .and_then(|item| serde_json::from_str(item["evidence"]["S"].as_str()?).ok())
+        .filter(Evidence::holds)
+        .map(|evidence| evidence.verified_at);
     let mut views = scene.local.rds.resources(None);
     views.extend(scene.local.rds.past_resources(None));
     let views = ours(scene, views);

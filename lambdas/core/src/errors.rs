@@ -309,6 +309,14 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "BandwidthLimitExceeded"
+        | "SlowDown"
         | "TransactionCanceledException" => &AR0031,
         quota if quota.contains("QuotaExceeded") || quota.contains("LimitExceeded") => &AR0011,
         _ => &AR0033,

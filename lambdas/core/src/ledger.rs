@@ -434,6 +434,12 @@ impl Restore {
                 .number("epoch", number(lock))
                 .value("state", lock.text("state").unwrap_or_default()),
         };
+        // Its execution may have been stopped and ended by the reaper while Plan was at work; an end of an earlier
+        // execution of this name does not matter.
+        let unended = Condition::new("attribute_not_exists(#ending) OR #endedAt < :started")
+            .name("ending")
+            .name("endedAt")
+            .value("started", &plan.execution_started_at);
         let pk = restore_key(&plan.restore_id);
         let writes = vec![
             (
@@ -452,7 +458,7 @@ impl Restore {
                     .with_number("epoch", epoch),
                 Some(as_found),
             ),
-            (meta(&plan, Status::Running, None, None)?, None),
+            (meta(&plan, Status::Running, None, None)?, Some(unended)),
         ];
         match table.write(writes, None).await? {
             Written::Yes => Ok(Self { table, plan, epoch }),
@@ -470,8 +476,23 @@ impl Restore {
         if let Some(recorded) = Self::find(context, &id).await? {
             return recorded.of_execution(&plan.execution_started_at);
         }
+        let meta = table.get(&restore_key(&plan.restore_id), "META").await?;
+        let ended_at = meta.as_ref().and_then(|meta| meta.text("endedAt"));
+        if ended_at.is_some_and(|ended_at| ended_at >= plan.execution_started_at.as_str()) {
+            let id = &plan.restore_id;
+            let text = format!("restore `{id}` was ended before it was planned");
+            return Err(StepError::new(&AR0014, text));
+        }
         let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
-        Err(locked(&plan, &lock.unwrap_or_default()))
+        match lock.filter(|lock| lock.text("state") == Some(HELD)) {
+            Some(lock) => Err(locked(&plan, &lock)),
+            // It was let go of, or sealed, since it was looked at.
+            None => {
+                let target = &plan.target.cluster_identifier;
+                let text = format!("the lock of `{target}` is changing hands");
+                Err(StepError::new(&AR0036, text))
+            }
+        }
     }
 
     /// This restore, if it is the one of this execution.

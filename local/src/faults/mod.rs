@@ -182,7 +182,10 @@ impl Faults {
         for armed in &mut book.armed {
             if matches!(armed.state, State::Waiting) && armed.call == *attempt.call {
                 armed.state = armed.begin(attempt, &mut book.answers_before);
-                book.reached.insert((armed.call.clone(), armed.fault));
+                // A read of which nothing was staged is not stale.
+                if !matches!(armed.state, State::Over) {
+                    book.reached.insert((armed.call.clone(), armed.fault));
+                }
             }
             if armed.hits(attempt) {
                 struck.get_or_insert(armed.fault);
