@@ -1,6 +1,6 @@
 # What there is to do here. Each target does its own set-up (scripts/setup) and says what it installs.
 #
-#   ARGS      for `make rehearse` and `make test`, such as ARGS=--json or ARGS=a_test_by_name
+#   ARGS      for `make rehearse`, `make test`, `make faults` and `make mutants`, such as ARGS=--json or ARGS=a_test_by_name
 #   LOCKED    --locked in CI: Cargo.lock must be up to date
 
 CARGO ?= cargo
@@ -40,6 +40,13 @@ faults: ## A restore under every single fault, and pairs of them. ARGS="--case '
 
 faults-nightly: ## The same with every pair of faults: takes a night.
 	@$(MAKE) faults ARGS="--pairs all $(ARGS)"
+
+# One in so many of the mutants; the first number chooses which.
+SHARD ?= 0/60
+mutants: ## Are the tests able to fail? Mutates core and steps, SHARD=k/n of it. Needs cargo-mutants; takes hours.
+	@$(CARGO) mutants --version >/dev/null 2>&1 || { echo "cargo-mutants is missing: cargo install --locked cargo-mutants" >&2; exit 1; }
+	@scripts/setup test
+	CARGO_TARGET_DIR=$(abspath $(TARGET))/mutants $(CARGO) mutants --shard $(SHARD) --sharding round-robin --output $(TARGET) $(ARGS)
 
 check: ## Formatting, lints, documentation, dependencies, definition: what CI checks before the tests.
 	@scripts/setup check
