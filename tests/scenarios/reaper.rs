@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use asl_interpreter::Execution;
 use aurora_restore::deployment::{STEPS, placeholder};
+use aurora_restore_core::aws::Clients;
 use aurora_restore_core::ledger::Status;
+use aurora_restore_core::logs::LogSink;
+use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::Report;
+use aurora_restore_core::{Clock, Context, Restore};
 use local_cloud::ApiError;
 use local_cloud::rds::{Kind, Trouble};
 use pipeline_tests::{SOURCE, Scene, TARGET, step};
@@ -392,6 +396,51 @@ async fn an_expired_target_that_somebody_protected_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expired_target_that_people_use_is_kept_whole_also_when_its_removal_had_begun() {
+    let scene = Scene::real().await;
+    let run = scene
+        .restore(scene.request_with(json!({"expiresAfterHours": 1})))
+        .await;
+    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    scene.reaper_comes(false).await;
+    scene.sleep(Duration::from_secs(3600)).await;
+    // A pass took the lock and went no further.
+    let id = RestoreId::parse("restore-1").unwrap();
+    let context = context(&scene);
+    let restore = Restore::load(&context, &id).await.unwrap();
+    assert!(restore.begin_expiry(context.clock.now()).await.unwrap());
+    let reader = "orders-report";
+    scene
+        .local
+        .rds
+        .script(Kind::Instance, reader, Trouble::NeverReady);
+    let added = scene.rds().create_db_instance();
+    added
+        .db_instance_identifier(reader)
+        .db_cluster_identifier(TARGET)
+        .db_instance_class("db.r6g.large")
+        .engine("aurora-postgresql")
+        .send()
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let answer = reap(&scene).await;
+        let refused = answer["refused"].as_array().unwrap();
+        assert!(
+            refused.len() == 1 && refused[0].as_str().unwrap().contains(reader),
+            "{answer}"
+        );
+        assert_eq!(answer["expired"], json!([]));
+        assert_eq!(scene.lock().await["state"]["S"], "released");
+    }
+    assert_eq!(scene.view("cluster", TARGET).status, "available");
+    assert_eq!(scene.new_resources().len(), 3, "with both instances");
+    let kept = report(&scene, "restore-1").await.unwrap();
+    assert!(kept.reaped_at.is_none());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_lands_after_the_end_of_its_restore_is_removed() {
     let scene = Scene::metadata().await;
     refused_restore(&scene).await;
@@ -572,17 +621,40 @@ async fn one_restore_that_cannot_be_ended_does_not_stop_the_others() {
         plan_dead(&scene, number).await;
     }
     scene.sleep(TEN_DAYS).await;
-    // A plan that nobody can read.
-    let broken = json!({
-        "Key": {"pk": {"S": "RESTORE#dead-0"}, "sk": {"S": "PLAN"}},
-        "UpdateExpression": "SET #plan = :nothing",
-        "ExpressionAttributeNames": {"#plan": "plan"},
-        "ExpressionAttributeValues": {":nothing": {"S": "{}"}},
-    });
-    scene.dynamodb("UpdateItem", broken).await;
+    break_plan(&scene, 0).await;
     let answer = reap(&scene).await;
     assert_eq!(answer["failures"][0]["about"], "dead-0", "{answer}");
     assert_eq!(answer["ended"][0]["restoreId"], "dead-1", "{answer}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_restores_than_a_pass_takes_on_that_cannot_be_ended_keep_nothing_else_waiting() {
+    let scene = Scene::metadata().await;
+    refused_restore(&scene).await;
+    scene.reaper_comes(false).await;
+    create_cluster(&scene, TARGET, "restore-1").await;
+    let last = 2 * reap::RESTORES_PER_PASS;
+    for number in 0..=last {
+        plan_dead(&scene, number).await;
+    }
+    scene.sleep(TEN_DAYS).await;
+    for number in 0..last {
+        break_plan(&scene, number).await;
+    }
+    let first = reap(&scene).await;
+    assert_eq!(
+        (&first["more"], first["failures"].as_array().unwrap().len()),
+        (&json!(true), reap::RESTORES_PER_PASS),
+        "{first}"
+    );
+    assert_eq!(first["orphans"].as_array().unwrap().len(), 1, "{first}");
+    for _ in 0..10 {
+        reap(&scene).await;
+        scene.sleep(Duration::from_secs(300)).await;
+    }
+    let last = report(&scene, &format!("dead-{last}")).await.unwrap();
+    assert_eq!(last.outcome, "FailedClean");
     scene.local.shutdown().await;
 }
 
@@ -616,4 +688,26 @@ async fn plan_dead(scene: &Scene, number: usize) {
     event["input"]["target"]["clusterIdentifier"] = format!("dead-{number}-staging").into();
     scene.invoke(step("plan"), event).await.unwrap();
     assert!(scene.everything().iter().any(|arn| arn.ends_with(SOURCE)));
+}
+
+/// Leaves a plan that nobody can read.
+async fn break_plan(scene: &Scene, number: usize) {
+    let broken = json!({
+        "Key": {"pk": {"S": format!("RESTORE#dead-{number}")}, "sk": {"S": "PLAN"}},
+        "UpdateExpression": "SET #plan = :nothing",
+        "ExpressionAttributeNames": {"#plan": "plan"},
+        "ExpressionAttributeValues": {":nothing": {"S": "{}"}},
+    });
+    scene.dynamodb("UpdateItem", broken).await;
+}
+
+/// What a function of this scene works with.
+fn context(scene: &Scene) -> Context {
+    let clock = std::sync::Arc::clone(scene.local.cloud.world().clock());
+    Context {
+        settings: scene.local.stack.settings(),
+        aws: Clients::new(scene.local.config.clone()),
+        clock: Clock::new(move || clock.now()),
+        log: LogSink::new(|_| {}),
+    }
 }

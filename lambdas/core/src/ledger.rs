@@ -1037,6 +1037,14 @@ impl Restore {
             let record = record.with("reapedAt", rfc3339(at));
             self.table.put(record, Some(restored)).await?;
         }
+        self.abandon_expiry(at).await
+    }
+
+    /// Releases the lock of a removal, if it had begun, and takes it off the list: the target is gone, or to be kept.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn abandon_expiry(&self, at: OffsetDateTime) -> Result<(), StepError> {
         if let Some(lock) = self.lock().await?.filter(|lock| self.is_expiring(lock)) {
             let ours = Condition::new("#owner = :owner AND #state = :undoing")
                 .name("owner")

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use aurora_restore_core::errors::AR0035;
-use aurora_restore_core::ledger::{self, Status, StepRecord};
+use aurora_restore_core::errors::{AR0026, AR0035, Kind};
+use aurora_restore_core::ledger::{self, Ending, Status, StepRecord};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{answer, write_record};
 use aurora_restore_core::{Context, Restore, StepError, execution};
@@ -11,6 +11,9 @@ use wait::undo::{self, Failure, Look, Undoing};
 
 /// The name of this step's records in a restore's story.
 const STATE: &str = "Reap";
+
+/// An undo that keeps failing is given up after this long: longer than any undo has to its deadline.
+const TRIES_FOR: time::Duration = time::Duration::hours(2);
 
 /// What became of a restore.
 pub(crate) enum Settled {
@@ -52,24 +55,75 @@ pub(crate) async fn settle(
         error: Some(AR0035.kind.name().to_owned()),
         cause: Some(StepError::new(&AR0035, format!("execution `{arn}` {how}")).report()),
     };
-    let began = context.clock.now();
-    let mut refused = Vec::new();
-    if let Some(restore) = &restore {
-        refused = undo_once(context, id, restore).await?;
-    }
+    let now = context.clock.now();
     let look = Look {
         id,
         execution_arn: arn,
         started_at: plan.map_or("", |plan| &plan.execution_started_at),
         state: STATE,
-        entered_at: began,
+        entered_at: now,
         attempt: 0,
         failure: Some(&failure),
     };
-    Ok(match undo::look(context, restore.as_ref(), &look).await? {
+    match undo_and_look(context, restore.as_ref(), &look).await {
+        Ok(settled) => Ok(settled),
+        Err(error) => {
+            let began = ledger::step_began(context, id, STATE).await?;
+            let is_late = began.is_some_and(|began| now > began + TRIES_FOR);
+            if error.kind() == Kind::Transient && !is_late {
+                return Err(error);
+            }
+            close(context, &look, &error).await.map(Settled::Now)
+        }
+    }
+}
+
+async fn undo_and_look(
+    context: &Context,
+    restore: Option<&Restore>,
+    look: &Look<'_>,
+) -> Result<Settled, StepError> {
+    let mut refused = Vec::new();
+    if let Some(restore) = restore {
+        refused = undo_once(context, look.id, restore).await?;
+    }
+    Ok(match undo::look(context, restore, look).await? {
         Undoing::Ended(ending) => Settled::Now(ending.status),
         Undoing::Pending(_) | Undoing::Again => Settled::Undoing(refused),
     })
+}
+
+/// Assumes the worst and says so, as UndoUnfinished does: nobody could look, and the lock is not to be held for ever.
+async fn close(
+    context: &Context,
+    look: &Look<'_>,
+    unseen: &StepError,
+) -> Result<Status, StepError> {
+    let first = look.failure.map(|failure| failure.describe().1);
+    let cause = format!(
+        "{} {}: it could not be established what is left of restore {} ({unseen}). \
+         See the ledger in the state table. First failure: {}",
+        AR0026.id,
+        AR0026.title,
+        look.id.as_str(),
+        first.unwrap_or_default()
+    );
+    let ending = Ending {
+        status: Status::FailedDirty,
+        error: Some(AR0026.id.to_owned()),
+        cause: Some(cause),
+        leftovers: Vec::new(),
+        kept: Vec::new(),
+        target: None,
+    };
+    let Look {
+        id,
+        execution_arn,
+        started_at,
+        ..
+    } = *look;
+    let ending = ledger::close(context, id, execution_arn, started_at, &ending).await?;
+    Ok(ending.status)
 }
 
 /// Asks for every deletion, and notes it in the restore's story: the deadline counts from the first time.

@@ -1,9 +1,10 @@
 //! Targets whose time is over.
 
 use aurora_restore_core::errors::AR0012;
-use aurora_restore_core::ledger::{Resource, ResourceState};
+use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::rds::Found;
+use aurora_restore_core::ownership::{EXPIRES_AT_TAG, is_tagged, tag};
+use aurora_restore_core::rds::{self, Found};
 use aurora_restore_core::{Context, Restore, StepError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,30 +18,56 @@ pub(crate) fn is_over(
     found: &Found,
     now: OffsetDateTime,
 ) -> bool {
-    let planned = restore.plan().expires_at.is_some_and(|at| at <= now);
-    let tagged = found
-        .expires_at
-        .as_deref()
-        .and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok())
-        .is_some_and(|at| at <= now);
-    planned && tagged && recorded.resource_id.is_some() && recorded.resource_id == found.resource_id
+    is_due(
+        restore,
+        recorded,
+        found.expires_at.as_deref(),
+        found.resource_id.as_deref(),
+        now,
+    )
 }
 
-/// Removes an expired target under its lock, or goes on with it; what was refused for now. `None` when somebody
-/// else has the lock.
+fn is_due(
+    restore: &Restore,
+    recorded: &Resource,
+    tag: Option<&str>,
+    resource_id: Option<&str>,
+    now: OffsetDateTime,
+) -> bool {
+    let planned = restore.plan().expires_at.is_some_and(|at| at <= now);
+    let tagged = tag
+        .and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok())
+        .is_some_and(|at| at <= now);
+    planned && tagged && resource_id.is_some() && recorded.resource_id.as_deref() == resource_id
+}
+
+/// What became of an expired target.
+pub(crate) enum Removal {
+    /// Somebody else has its lock.
+    Locked,
+    /// It stays, for this reason.
+    Kept(String),
+    /// It is being removed, or gone; what was refused for now.
+    Begun(Vec<String>),
+}
+
+/// Removes an expired target under its lock, or goes on with it. Looks first, every time: what people did to it in
+/// the meantime keeps it, and nothing of it is deleted by halves.
 ///
 /// # Errors
 /// What AWS refuses.
-pub(crate) async fn remove(
-    context: &Context,
-    id: &RestoreId,
-) -> Result<Option<Vec<String>>, StepError> {
+pub(crate) async fn remove(context: &Context, id: &RestoreId) -> Result<Removal, StepError> {
     let restore = Restore::load(context, id).await?;
+    let resources = restore.resources().await?;
+    if let Some(reason) = kept_by(context, &restore, &resources).await? {
+        restore.abandon_expiry(context.clock.now()).await?;
+        return Ok(Removal::Kept(reason));
+    }
     if !restore.begin_expiry(context.clock.now()).await? {
-        return Ok(None);
+        return Ok(Removal::Locked);
     }
     let mut refused = Vec::new();
-    for resource in restore.resources().await? {
+    for resource in resources {
         if resource.state == ResourceState::Removed {
             continue;
         }
@@ -63,5 +90,52 @@ pub(crate) async fn remove(
         seen.record_removed(&restore).await?;
         restore.end_expiry(context.clock.now()).await?;
     }
-    Ok(Some(refused))
+    Ok(Removal::Begun(refused))
+}
+
+/// What keeps the target, if it is there and not on its way out.
+async fn kept_by(
+    context: &Context,
+    restore: &Restore,
+    resources: &[Resource],
+) -> Result<Option<String>, StepError> {
+    let target = &restore.plan().target;
+    let name = &target.cluster_identifier;
+    let client = context.aws.rds(&target.region);
+    let Some(found) = rds::find_cluster(&client, name).await? else {
+        return Ok(None);
+    };
+    let id = found.db_cluster_resource_id();
+    let recorded = resources.iter().find(|resource| {
+        resource.kind == ResourceKind::Cluster && resource.resource_id.as_deref() == id
+    });
+    // Another cluster of this name: ours is gone.
+    let Some(recorded) = recorded.filter(|_| found.status() != Some("deleting")) else {
+        return Ok(None);
+    };
+    let (tags, now) = (found.tag_list(), context.clock.now());
+    let due = is_due(restore, recorded, tag(tags, EXPIRES_AT_TAG), id, now);
+    if !due || !is_tagged(tags, &restore.plan().restore_id) {
+        return Ok(Some(format!(
+            "cluster `{name}` is not to expire any more, and stays"
+        )));
+    }
+    if found.deletion_protection() == Some(true) {
+        return Ok(Some(format!(
+            "cluster `{name}` is protected against deletion, and stays"
+        )));
+    }
+    let is_ours = |instance: &str| {
+        resources.iter().any(|resource| {
+            resource.kind == ResourceKind::Instance
+                && resource.identifier.eq_ignore_ascii_case(instance)
+        })
+    };
+    let members = found.db_cluster_members().iter();
+    let foreign = members
+        .filter_map(|member| member.db_instance_identifier())
+        .find(|instance| !is_ours(instance));
+    Ok(foreign.map(|instance| {
+        format!("cluster `{name}` has an instance `{instance}` of somebody else's, and stays")
+    }))
 }

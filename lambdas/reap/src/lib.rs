@@ -20,6 +20,7 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Step, StepError, execution};
 use ended::Settled;
+use expired::Removal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -27,10 +28,17 @@ use time::OffsetDateTime;
 /// The step.
 pub const STEP: Step = Step { name: "reap", run };
 
-/// A pass acts on at most this many restores; its answer says `more` when there are others.
+/// Each part of a pass acts on at most this many restores; its answer says `more` when there are others.
 pub const RESTORES_PER_PASS: usize = 20;
 
-/// A pass takes nothing on after this long: a function may run for five minutes.
+/// What a pass looks for, one part after the other.
+const PARTS: i32 = 4;
+
+/// How often the schedule comes.
+const COMES_EVERY: time::Duration = time::Duration::minutes(5);
+
+/// A pass takes nothing on after this long, and no part of it more than its share: a function may run for five
+/// minutes.
 const TAKES_ON_FOR: time::Duration = time::Duration::minutes(3);
 
 /// A pass asks of at most this many running restores whether their executions run, the oldest first.
@@ -138,21 +146,42 @@ struct Pass<'a> {
     report: Report,
     began: OffsetDateTime,
     left: usize,
+    takes_on_until: OffsetDateTime,
 }
 
 impl<'a> Pass<'a> {
     fn new(context: &'a Context) -> Self {
+        let began = context.clock.now();
         Self {
             context,
             report: Report::default(),
-            began: context.clock.now(),
+            began,
             left: RESTORES_PER_PASS,
+            takes_on_until: began + TAKES_ON_FOR,
         }
     }
 
-    /// Whether nothing more is taken on; says so in the report.
+    /// Begins a part, counted from 1, with a budget of its own: what cannot be ended keeps nothing else waiting.
+    fn part(&mut self, number: i32) {
+        self.left = RESTORES_PER_PASS;
+        self.takes_on_until = self.began + TAKES_ON_FOR * number / PARTS;
+    }
+
+    /// A list from another place in every pass, so that nobody at its head, failing for ever, keeps the rest waiting.
+    /// The next pass begins where even a slow one gets to.
+    fn in_turn<T>(&self, mut list: Vec<T>) -> Vec<T> {
+        let passes = self.began.unix_timestamp() / COMES_EVERY.whole_seconds();
+        let begins = usize::try_from(passes).unwrap_or(0) * (RESTORES_PER_PASS / 4);
+        if !list.is_empty() {
+            let len = list.len();
+            list.rotate_left(begins % len);
+        }
+        list
+    }
+
+    /// Whether this part takes nothing more on; says so in the report.
     fn is_used_up(&mut self) -> bool {
-        let used_up = self.left == 0 || self.context.clock.now() > self.began + TAKES_ON_FOR;
+        let used_up = self.left == 0 || self.context.clock.now() > self.takes_on_until;
         self.report.more |= used_up;
         used_up
     }
@@ -165,9 +194,10 @@ impl<'a> Pass<'a> {
     async fn sweep(&mut self) -> Result<(), StepError> {
         let table = self.context.table();
         let mut unread = Vec::new();
+        self.part(1);
         match ledger::list_running(&table, LOOKED_AT_PER_PASS).await {
             Ok(ids) => {
-                for id in ids {
+                for id in self.in_turn(ids) {
                     if self.is_used_up() {
                         break;
                     }
@@ -176,18 +206,21 @@ impl<'a> Pass<'a> {
             }
             Err(error) => unread.push(error),
         }
+        self.part(2);
         match ledger::list_to_do(&table, ToDo::Tell).await {
             Ok(untold) => self.tell_all(untold).await,
             Err(error) => unread.push(error),
         }
+        self.part(3);
         match ledger::list_to_do(&table, ToDo::Expire).await {
             Ok(begun) => {
-                for (id, _) in begun {
+                for (id, _) in self.in_turn(begun) {
                     self.expire(&id).await;
                 }
             }
             Err(error) => unread.push(error),
         }
+        self.part(PARTS);
         match account::look(self.context).await {
             Ok(found) => self.remove_orphans(found).await,
             Err(error) => unread.push(error),
@@ -236,7 +269,7 @@ impl<'a> Pass<'a> {
     }
 
     async fn tell_all(&mut self, untold: Vec<(RestoreId, OffsetDateTime)>) {
-        for (id, since) in untold {
+        for (id, since) in self.in_turn(untold) {
             if self.is_used_up() {
                 return;
             }
@@ -274,17 +307,20 @@ impl<'a> Pass<'a> {
         }
         self.left = self.left.saturating_sub(1);
         match expired::remove(self.context, id).await {
-            Ok(Some(refused)) => {
+            Ok(Removal::Begun(refused)) => {
                 self.report.expired.push(this.to_owned());
                 self.report.refused.extend(refused);
             }
-            Ok(None) => {}
+            // Where its removal had begun, the account shows it once more.
+            Ok(Removal::Kept(reason)) if self.report.refused.contains(&reason) => {}
+            Ok(Removal::Kept(reason)) => self.report.refused.push(reason),
+            Ok(Removal::Locked) => {}
             Err(error) => self.failed(id.as_str(), &error),
         }
     }
 
     async fn remove_orphans(&mut self, found: account::ByRestore) {
-        for (id, found) in found {
+        for (id, found) in self.in_turn(found.into_iter().collect()) {
             if self.is_used_up() {
                 return;
             }
