@@ -370,6 +370,26 @@ async fn a_secret_of_ours_is_removed_with_what_it_opened() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_of_ours_whose_tag_somebody_takes_is_left_alone_and_named() {
+    let scene = Scene::metadata().await;
+    let over = json!({"credentials": {"master": "secret", "secretName": "staging/master"}});
+    let running = scene.start("restore-1", scene.request_with(over)).await;
+    scene.until_state(&running, "WaitForCredentials").await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
+    let untag = secrets.untag_resource().secret_id("staging/master");
+    let untag = untag.tag_keys("aurora-restore:restore-id");
+    untag.send().await.unwrap();
+    running.finished().await;
+    let report = scene.run("restore-1", running).await.report;
+    assert_eq!(report.outcome, "FailedDirty", "{:?}", report.cause);
+    let named: Vec<_> = report.leftovers.iter().map(|left| &left.arn).collect();
+    assert_eq!(named, ["staging/master"]);
+    let there = secrets.describe_secret().secret_id("staging/master");
+    assert!(there.send().await.unwrap().deleted_date().is_none());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_secret_that_is_there_already_is_refused_before_anything_is_made() {
     let scene = Scene::metadata().await;
     let over = json!({"credentials": {"master": "secret", "secretName": "orders-prod/master"}});

@@ -904,6 +904,18 @@ mod clusters {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_target_that_somebody_renames_and_takes_the_tag_from_is_left_alone_and_named() {
+        let stage = Stage::here().await;
+        let execution = stage.start_until("WaitForInstances").await;
+        stage.untag("cluster", TARGET).await;
+        stage.rename_target("orders-mine-now").await;
+        stage.judge(execution, dirty("AR0037", 180.0), &[]).await;
+        let deletions = stage.calls("DeleteDBCluster", "orders-mine-now");
+        assert_eq!(deletions, 1, "the person's own, with the command");
+        stage.scene.local.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_target_that_somebody_protects_is_named_with_what_takes_the_protection_back() {
         let stage = Stage::here().await;
         stage.script(Kind::Instance, WRITER, ends_in("failed"));

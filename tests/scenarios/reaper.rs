@@ -492,6 +492,22 @@ async fn a_tag_alone_makes_nothing_ours() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_and_a_tag_long_after_the_end_make_nothing_ours() {
+    let scene = Scene::metadata().await;
+    refused_restore(&scene).await;
+    scene.sleep(Duration::from_secs(1200)).await;
+    create_cluster(&scene, TARGET, "restore-1").await;
+    scene.sleep(Duration::from_secs(1800)).await;
+    let answer = reap(&scene).await;
+    assert_eq!(
+        (&answer["strangers"], &answer["orphans"]),
+        (&json!(1), &json!([]))
+    );
+    assert_eq!(scene.view("cluster", TARGET).status, "available");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_left_behind_is_removed_once_it_can_be() {
     let scene = Scene::metadata().await;
     let running = scene.start("restore-1", scene.request()).await;

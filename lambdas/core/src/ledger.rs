@@ -803,6 +803,15 @@ pub async fn ending(table: &Table, id: &RestoreId) -> Result<Option<Ending>, Ste
     recorded_ending(table, &restore_key(id.as_str())).await
 }
 
+/// When a restore's end was recorded.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn ended_at(table: &Table, id: &RestoreId) -> Result<Option<OffsetDateTime>, StepError> {
+    let item = table.get(&restore_key(id.as_str()), "META").await?;
+    Ok(item.and_then(|item| time(item.text("endedAt")?)))
+}
+
 async fn recorded_ending(table: &Table, pk: &str) -> Result<Option<Ending>, StepError> {
     let item = table.get(pk, "META").await?;
     item.filter(|item| item.text("ending").is_some())

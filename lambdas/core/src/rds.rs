@@ -5,8 +5,11 @@
 //! (domain fact: RDS describes are eventually consistent).
 
 use aws_sdk_rds::Client;
+use aws_sdk_rds::primitives::DateTime;
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance, Filter, Tag};
+use time::OffsetDateTime;
 
+use crate::Plan;
 use crate::errors::{AR0037, StepError, wire_code};
 use crate::ledger::{Resource, ResourceKind};
 use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, tag};
@@ -198,6 +201,8 @@ pub struct Found {
     pub restore_id: String,
     /// What tells it from a later one of the same name, where RDS has such an id.
     pub resource_id: Option<String>,
+    /// When a cluster or an instance was made; an instance that is being created does not say.
+    pub created_at: Option<OffsetDateTime>,
     /// From when its tag says that it may be removed (RFC 3339).
     pub expires_at: Option<String>,
     /// Whether it is a cluster protected against deletion: only who protected it may take that back.
@@ -214,6 +219,7 @@ impl Found {
             status: "present".to_owned(),
             restore_id: restore_id.to_owned(),
             resource_id: None,
+            created_at: None,
             expires_at: None,
             protected: false,
         }
@@ -227,6 +233,7 @@ impl Found {
         ];
         Self {
             resource_id: instance.dbi_resource_id().map(str::to_owned),
+            created_at: moment(instance.instance_create_time()),
             ..Self::new(ResourceKind::Instance, instance.tag_list(), named)
         }
     }
@@ -239,6 +246,7 @@ impl Found {
         ];
         Self {
             resource_id: cluster.db_cluster_resource_id().map(str::to_owned),
+            created_at: moment(cluster.cluster_create_time()),
             protected: cluster.deletion_protection().unwrap_or(false),
             ..Self::new(ResourceKind::Cluster, cluster.tag_list(), named)
         }
@@ -262,40 +270,59 @@ impl Found {
             status,
             restore_id: text(tag(tags, RESTORE_ID_TAG)),
             resource_id: None,
+            created_at: None,
             expires_at: tag(tags, EXPIRES_AT_TAG).map(str::to_owned),
             protected: false,
         }
     }
 }
 
-/// A resource of the ledger that is there under its name and without our tag: by its resource id, or, for a copy, by
-/// its source, it is what was made. Somebody took the tag, so it must not be touched, and must not be forgotten.
+/// A resource of the ledger that a look by tag did not show: under its own name, or under another.
+///
+/// With our tag it is only that lists lag. Without it, it is what was made by its resource id, or, for a copy, by its
+/// source: somebody took the tag, so it must not be touched, and must not be forgotten.
 ///
 /// # Errors
 /// What RDS refuses.
-pub async fn find_untagged(
+pub async fn find_unlisted(
     rds: &Client,
     resource: &Resource,
-    source_snapshot: &str,
+    plan: &Plan,
 ) -> Result<Option<Found>, StepError> {
-    let name = &resource.identifier;
-    let found = match resource.kind {
+    let found = find_named(rds, resource, &resource.identifier, plan).await?;
+    let known = resource.resource_id.is_some() || resource.kind == ResourceKind::SnapshotCopy;
+    let ours = |found: &Found| (known || found.restore_id == plan.restore_id) && resource.is(found);
+    if let Some(found) = found.filter(ours) {
+        return Ok(Some(found));
+    }
+    let Some(name) = renamed_to(rds, resource).await? else {
+        return Ok(None);
+    };
+    let found = find_named(rds, resource, &name, plan).await?;
+    Ok(found.filter(|found| resource.is_renamed(found)))
+}
+
+async fn find_named(
+    rds: &Client,
+    resource: &Resource,
+    name: &str,
+    plan: &Plan,
+) -> Result<Option<Found>, StepError> {
+    Ok(match resource.kind {
         ResourceKind::Instance => find_instance(rds, name)
             .await?
             .map(|found| Found::instance(&found)),
         ResourceKind::Cluster => find_cluster(rds, name)
             .await?
             .map(|found| Found::cluster(&found)),
-        ResourceKind::SnapshotCopy => find_snapshot(rds, name)
-            .await?
-            .filter(|found| {
-                resource.made && found.source_db_cluster_snapshot_arn() == Some(source_snapshot)
-            })
-            .map(|found| Found::snapshot(&found)),
+        ResourceKind::SnapshotCopy => find_snapshot(rds, name).await?.and_then(|snapshot| {
+            let found = Found::snapshot(&snapshot);
+            let source = snapshot.source_db_cluster_snapshot_arn();
+            let made = resource.made && source == Some(&plan.source.snapshot_arn);
+            (made || found.restore_id == plan.restore_id).then_some(found)
+        }),
         ResourceKind::Secret => None,
-    };
-    let known = resource.resource_id.is_some() || resource.kind == ResourceKind::SnapshotCopy;
-    Ok(found.filter(|found| known && resource.is(found)))
+    })
 }
 
 /// A fresh look at the account: everything that carries this restore's tag, in the order of undo.
@@ -351,6 +378,10 @@ pub fn arn_field(arn: &str, index: usize) -> Option<&str> {
 /// RDS lowercases identifiers, so names are compared without regard to case.
 fn is_same(found: Option<&str>, asked: &str) -> bool {
     found.is_some_and(|found| found.eq_ignore_ascii_case(asked))
+}
+
+fn moment(at: Option<&DateTime>) -> Option<OffsetDateTime> {
+    at.and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok())
 }
 
 fn text(value: Option<&str>) -> String {

@@ -6,8 +6,12 @@ use aurora_restore_core::ledger::{self, Resource, ResourceKind, Status};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{self, Found};
 use aurora_restore_core::{Context, Restore, StepError, secrets};
+use time::OffsetDateTime;
 
 use crate::expired;
+
+/// A call whose answer was lost has made what it makes this long after the end of its restore, at the latest.
+const LANDS_WITHIN: time::Duration = time::Duration::minutes(15);
 
 /// What carries a tag, by the restore it names, each in the order of undo.
 pub(crate) type ByRestore = BTreeMap<String, Vec<Found>>;
@@ -45,7 +49,7 @@ pub(crate) struct Judged {
 }
 
 /// Tells what of these is left over: the restore has ended, its ledger names them, with this resource id where one
-/// is recorded, and they are not in service.
+/// is recorded, or else with a time of creation at which it could have made them, and they are not in service.
 ///
 /// # Errors
 /// What DynamoDB refuses.
@@ -72,8 +76,21 @@ pub(crate) async fn judge(
     let restored = ending.status == Status::Restored;
     let in_service = restored || !ending.kept.is_empty() || restore.is_in_service().await?;
     let (ledger, now) = (restore.resources().await?, context.clock.now());
+    let began = restore.plan().planned_at;
+    let ended = ledger::ended_at(&context.table(), &id).await?;
+    let last = ended.unwrap_or(began) + LANDS_WITHIN;
+    let meanwhile = began.unix_timestamp()..=last.unix_timestamp();
+    // Months later, a name and a copied list of tags are somebody else's. Copies and secrets have no resource id.
+    let proved = |recorded: &Resource, found: &Found| {
+        let has_id = matches!(found.kind, ResourceKind::Cluster | ResourceKind::Instance);
+        let created = found.created_at.map(OffsetDateTime::unix_timestamp);
+        !has_id
+            || recorded.resource_id.is_some()
+            || created.is_some_and(|at| meanwhile.contains(&at))
+    };
     for found in found {
-        let Some(recorded) = ledger.iter().find(|recorded| recorded.is(&found)) else {
+        let ours = |recorded: &&Resource| recorded.is(&found) && proved(recorded, &found);
+        let Some(recorded) = ledger.iter().find(ours) else {
             tracing::warn!(arn = found.arn, restore_id, "a restore's tag on a stranger");
             judged.strangers += 1;
             continue;

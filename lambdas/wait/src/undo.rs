@@ -3,9 +3,9 @@
 //! The look is at what carries the restore's tag and at what the ledger names, not
 //! at what our own calls answered. Only when neither is there any more is the end
 //! `FailedClean`. Past the deadline, whatever is still there is named, each with the
-//! command that removes it, and the end is `FailedDirty`; so is at once what somebody
-//! protected against deletion, renamed, or took our tag from, because no waiting
-//! changes that. A target that is in service is kept; then the end is dirty too,
+//! command that removes it, and the end is `FailedDirty`; so is, without that wait, what
+//! somebody protected against deletion, renamed, or took our tag from, because no
+//! waiting changes that. A target that is in service is kept; then the end is dirty too,
 //! because the run failed and something stands.
 
 use aurora_restore_core::errors::{AR0020, AR0026, AR0099, Code, wire_code};
@@ -14,7 +14,7 @@ use aurora_restore_core::ledger::{
 };
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{self, Found};
-use aurora_restore_core::{Context, Plan, Restore, StepError, ownership};
+use aurora_restore_core::{Context, Restore, StepError, ownership};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -23,7 +23,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::Progress;
 
 /// What cannot be seen may still appear this long after the lock was sealed: a create call that was under way or
-/// whose answer was lost, or a resource that RDS does not show yet.
+/// whose answer was lost, or a resource that RDS does not show yet, or not yet with its tags.
 pub(crate) const APPEARS_WITHIN: time::Duration = time::Duration::minutes(3);
 
 /// Undo gives up after two hours at most: its loop writes many events, and a history holds 25,000.
@@ -158,10 +158,10 @@ pub async fn look(
         });
     }
     let appears_until = sealed_at.unwrap_or(began) + APPEARS_WITHIN;
-    if going().next().is_none() && !seen.gone.is_empty() && now < appears_until {
+    let unclear = seen.gone.len() + seen.astray.len();
+    if going().next().is_none() && unclear > 0 && now < appears_until {
         return Ok(Undoing::Pending(format!(
-            "{} resources may still appear",
-            seen.gone.len()
+            "{unclear} resources may still appear, or show their tag"
         )));
     }
     seen.record_removed(restore).await?;
@@ -212,18 +212,23 @@ impl Seen {
             ledger.iter().any(|resource| resource.is(found))
         });
         for resource in &ledger {
-            if resource.kind == ResourceKind::Secret
-                && is_our_secret(context, plan, resource).await?
+            let removed = resource.state == ResourceState::Removed;
+            let found = if resource.kind == ResourceKind::Secret {
+                find_secret(context, resource).await?
+            } else if removed
+                || leaving.iter().any(|found| resource.is(found))
+                || astray.iter().any(|found| resource.is_renamed(found))
             {
-                leaving.push(Found::secret(&resource.identifier, &plan.restore_id));
-            } else if resource.state != ResourceState::Removed
-                && !leaving.iter().any(|found| resource.is(found))
-                && !astray.iter().any(|found| resource.is_renamed(found))
-            {
-                match rds::find_untagged(&client, resource, &plan.source.snapshot_arn).await? {
-                    Some(found) => astray.push(found),
-                    None => gone.push(resource.clone()),
-                }
+                continue;
+            } else {
+                rds::find_unlisted(&client, resource, plan).await?
+            };
+            let tagged = |found: &Found| found.restore_id == plan.restore_id;
+            match found {
+                Some(found) if tagged(&found) && resource.is(&found) => leaving.push(found),
+                _ if removed => {}
+                Some(found) if resource.made => astray.push(found),
+                _ => gone.push(resource.clone()),
             }
         }
         // A target in service is kept, and with it what belongs to it.
@@ -251,29 +256,21 @@ impl Seen {
     }
 }
 
-async fn is_our_secret(
-    context: &Context,
-    plan: &Plan,
-    resource: &Resource,
-) -> Result<bool, StepError> {
-    match context
-        .aws
-        .secrets_manager()
-        .describe_secret()
-        .secret_id(&resource.identifier)
-        .send()
-        .await
-    {
+/// The secret of this name, whosever it is; one that is marked for deletion is gone.
+async fn find_secret(context: &Context, resource: &Resource) -> Result<Option<Found>, StepError> {
+    let name = &resource.identifier;
+    let client = context.aws.secrets_manager();
+    match client.describe_secret().secret_id(name).send().await {
         Ok(secret) => {
-            let ours = |tag: &aws_sdk_secretsmanager::types::Tag| {
-                tag.key() == Some(ownership::RESTORE_ID_TAG)
-                    && tag.value() == Some(&plan.restore_id)
-            };
-            Ok(secret.deleted_date().is_none() && secret.tags().iter().any(ours))
+            let mut tags = secret.tags().iter();
+            let tag = tags.find(|tag| tag.key() == Some(ownership::RESTORE_ID_TAG));
+            let restore_id = tag.and_then(|tag| tag.value()).unwrap_or_default();
+            let there = secret.deleted_date().is_none();
+            Ok(there.then(|| Found::secret(name, restore_id)))
         }
-        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Ok(false),
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Ok(None),
         Err(error) => Err(StepError::from_sdk(
-            format!("describe secret `{}`", resource.identifier),
+            format!("describe secret `{name}`"),
             error,
         )),
     }
