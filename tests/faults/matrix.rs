@@ -394,6 +394,9 @@ impl Trial {
         }
         scene.reaper_comes(true).await;
         scene.sleep(SETTLES_IN).await;
+        if case.plot == Plot::Stopped {
+            scene.sleep(REAPED_IN).await; // a reaper that was held up has had its time
+        }
         let mut verdict = verdict::judge(scene, &execution, &self.before).await;
         verdict.complaints.extend(at_the_end);
         if ended.is_err() {
