@@ -660,10 +660,10 @@ async fn more_restores_than_a_pass_takes_on_that_cannot_be_ended_keep_nothing_el
     }
     let first = reap(&scene).await;
     assert_eq!(first["more"], true, "{first}");
-    // Where a pass begins is up to the clock: the one that can be ended may be among the first.
-    let taken_on =
-        first["failures"].as_array().unwrap().len() + first["ended"].as_array().unwrap().len();
-    assert_eq!(taken_on, reap::RESTORES_PER_PASS, "{first}");
+    // Where a pass begins is up to the clock: the one that can be ended, and told, may be among the first.
+    let failures = first["failures"].as_array().unwrap().len();
+    let most = reap::RESTORES_PER_PASS;
+    assert!((most - 2..=most).contains(&failures), "{first}");
     assert_eq!(first["orphans"].as_array().unwrap().len(), 1, "{first}");
     for _ in 0..10 {
         reap(&scene).await;
