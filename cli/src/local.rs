@@ -8,6 +8,7 @@ use aws_config::SdkConfig;
 use local_cloud::LocalCloud;
 use local_cloud::rds::{Rds, RdsSettings};
 use local_cloud::server::Server;
+use time::OffsetDateTime;
 
 use crate::deployment::{self, Functions};
 use crate::remote::Pipeline;
@@ -32,6 +33,8 @@ pub struct LocalOptions {
     pub speed: f64,
     /// Fixes names, tokens, jitter and lost events.
     pub seed: u64,
+    /// When the cloud's time begins; the machine's time when `None`.
+    pub starting_at: Option<OffsetDateTime>,
     /// How RDS behaves; its seed and data root are set from the others.
     pub rds: RdsSettings,
     /// Serve the endpoint on this loopback port, 0 for a free one.
@@ -47,6 +50,7 @@ impl LocalOptions {
             functions: Functions::InProcess { count_work: false },
             speed: 1.0,
             seed,
+            starting_at: None,
             rds: RdsSettings::default(),
             port: None,
             flows: vec![Flow {
@@ -86,10 +90,11 @@ impl LocalPipeline {
             speed: options.speed / clock_speed,
             ..options.rds
         };
-        let cloud = LocalCloud::builder()
-            .seed(options.seed)
-            .speed(clock_speed)
-            .start();
+        let mut cloud = LocalCloud::builder().seed(options.seed).speed(clock_speed);
+        if let Some(moment) = options.starting_at {
+            cloud = cloud.starting_at(moment);
+        }
+        let cloud = cloud.start();
         let rds = cloud.add_rds(rds)?;
         let server = match options.port {
             Some(port) => Some(cloud.serve_on(port).await?),

@@ -268,10 +268,32 @@ mod tests {
             let matrix = Matrix::record(seed, Plot::Whole, |_| ());
             let cases = pairs_of(std::slice::from_ref(&matrix), seed, Some(2));
             let tried = matrix::try_all(&cases, 1, |_| &matrix, |_, _| ());
-            let traces = tried.into_iter().map(|tried| tried.trace);
-            (matrix.undisturbed.trace, traces.collect::<Vec<_>>())
+            let mut traces = vec![("undisturbed".to_owned(), matrix.undisturbed.trace)];
+            traces.extend(
+                tried
+                    .into_iter()
+                    .map(|one| (one.case.to_string(), one.trace)),
+            );
+            traces
         };
-        assert_eq!(run(), run());
+        for ((case, first), (again, second)) in run().into_iter().zip(run()) {
+            assert_eq!(case, again, "other cases were sampled");
+            let parted = first
+                .iter()
+                .zip(&second)
+                .position(|(one, other)| one != other);
+            let parted = parted.unwrap_or(first.len().min(second.len()));
+            let near = |trace: &[String]| {
+                let (from, to) = (parted.saturating_sub(5), (parted + 5).min(trace.len()));
+                trace[from.min(to)..to].join("\n  ")
+            };
+            assert!(
+                first == second,
+                "{case} parted after {parted} steps:\n  {}\nand again:\n  {}",
+                near(&first),
+                near(&second)
+            );
+        }
     }
 
     #[test]

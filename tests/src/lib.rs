@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use asl_interpreter::{Execution, Outcome};
+use aurora_restore::deployment::Functions;
 use aurora_restore::local::{FINAL_GROUP, LocalOptions, LocalPipeline, QUARANTINE_GROUP};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::report::Report;
@@ -21,7 +22,10 @@ use aurora_restore_core::{Secret, Step};
 use aws_sdk_rds::types::DbCluster;
 use local_cloud::database::Image;
 use local_cloud::rds::{Data, Place, ResourceView};
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::datetime;
 
 /// The source cluster.
 pub const SOURCE: &str = "orders-prod";
@@ -48,6 +52,14 @@ pub fn seed() -> u64 {
     let seed = given.unwrap_or_else(rand::random);
     println!("see this run again with AURORA_RESTORE_TEST_SEED={seed}");
     seed
+}
+
+/// Any moment of the years 2026 and 2027, to the millisecond.
+fn moment(seed: u64) -> OffsetDateTime {
+    let two_years = 2 * 365 * 86_400 * 1_000;
+    let since =
+        Duration::from_millis(rand::rngs::StdRng::seed_from_u64(seed).random_range(0..two_years));
+    datetime!(2026-01-01 00:00 UTC) + since
 }
 
 /// A local pipeline and a source in it.
@@ -131,7 +143,13 @@ impl Scene {
     }
 
     /// A cloud with the pipeline and a secret for a source.
-    async fn empty(options: LocalOptions, old_password: &str, app_password: &str) -> Self {
+    async fn empty(mut options: LocalOptions, old_password: &str, app_password: &str) -> Self {
+        // Processes read the machine's clock; everything else plays at a moment that the seed chooses.
+        if options.port.is_none() && matches!(options.functions, Functions::InProcess { .. }) {
+            options
+                .starting_at
+                .get_or_insert_with(|| moment(options.seed));
+        }
         let local = LocalPipeline::start(options).await.unwrap();
         let value = json!({"username": MASTER, "password": old_password}).to_string();
         let secrets = aws_sdk_secretsmanager::Client::new(&local.config);
