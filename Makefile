@@ -38,8 +38,8 @@ faults: ## A restore under every single fault, and pairs of them. ARGS="--case '
 	$(CARGO) build $(LOCKED) --profile faults --package pipeline-tests --bin faults
 	$(TARGET)/faults/faults $(ARGS)
 
-faults-nightly: ## The same with every pair of faults: takes a night.
-	@$(MAKE) faults ARGS="--pairs all $(ARGS)"
+faults-nightly: ## The same with every fault of an undo and of the reaper, and every pair of faults: takes a night.
+	@$(MAKE) faults ARGS="--endings all --pairs all $(ARGS)"
 
 # One in so many of the mutants; the first number chooses which.
 SHARD ?= 0/60

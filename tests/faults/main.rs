@@ -42,8 +42,11 @@ struct Arguments {
     #[arg(long)]
     sample: bool,
     /// Pairs of faults after an effect to try besides: a number, or `all`.
-    #[arg(long, default_value = "100", value_parser = pairs)]
-    pairs: Pairs,
+    #[arg(long, default_value = "100", value_parser = sample_size)]
+    pairs: SampleSize,
+    /// Single faults of an undo and of the reaper to try besides: a number, or `all`.
+    #[arg(long, default_value = "300", value_parser = sample_size)]
+    endings: SampleSize,
     /// Cases tried at a time; as many as there are processors when absent.
     #[arg(long)]
     threads: Option<usize>,
@@ -52,16 +55,16 @@ struct Arguments {
     list: bool,
 }
 
-/// How many pairs are tried.
+/// How many cases of a kind are tried; `None` for all of them.
 #[derive(Clone, Copy)]
-struct Pairs(Option<usize>);
+struct SampleSize(Option<usize>);
 
-fn pairs(text: &str) -> Result<Pairs, String> {
+fn sample_size(text: &str) -> Result<SampleSize, String> {
     match text {
-        "all" => Ok(Pairs(None)),
+        "all" => Ok(SampleSize(None)),
         number => number
             .parse()
-            .map(|number| Pairs(Some(number)))
+            .map(|number| SampleSize(Some(number)))
             .map_err(|_| format!("`{number}` is neither a number nor `all`")),
     }
 }
@@ -97,8 +100,11 @@ fn main() -> ExitCode {
     let mut cases = if arguments.sample {
         matrices[0].one_of_each_kind()
     } else {
-        let mut all: Vec<Case> = matrices.iter().flat_map(Matrix::single_faults).collect();
-        all.extend(pairs_of(&matrices, seed, arguments.pairs.0));
+        let endings = matrices[1..].iter().flat_map(Matrix::single_faults);
+        let pairs = matrices.iter().flat_map(Matrix::pairs);
+        let mut all = matrices[0].single_faults();
+        all.extend(sampled(endings, seed, arguments.endings));
+        all.extend(sampled(pairs, seed, arguments.pairs));
         all
     };
     if let Some(only) = &arguments.only {
@@ -128,15 +134,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// So many pairs, drawn from those of all plots; `None` for all of them.
-fn pairs_of(matrices: &[Matrix], seed: u64, limit: Option<usize>) -> Vec<Case> {
-    let mut pairs: Vec<Case> = matrices.iter().flat_map(Matrix::pairs).collect();
-    if let Some(limit) = limit {
+/// So many of these cases, drawn by the seed.
+fn sampled(cases: impl Iterator<Item = Case>, seed: u64, size: SampleSize) -> Vec<Case> {
+    let mut cases: Vec<Case> = cases.collect();
+    if let SampleSize(Some(size)) = size {
         let mut random = rand::rngs::StdRng::seed_from_u64(seed);
-        pairs.shuffle(&mut random);
-        pairs.truncate(limit);
+        cases.shuffle(&mut random);
+        cases.truncate(size);
     }
-    pairs
+    cases
 }
 
 /// One line: what failed, and how to see it again.
@@ -266,7 +272,7 @@ mod tests {
         let seed = seed();
         let run = || {
             let matrix = Matrix::record(seed, Plot::Whole, |_| ());
-            let cases = pairs_of(std::slice::from_ref(&matrix), seed, Some(2));
+            let cases = sampled(matrix.pairs().into_iter(), seed, SampleSize(Some(2)));
             let tried = matrix::try_all(&cases, 1, |_| &matrix, |_, _| ());
             let mut traces = vec![("undisturbed".to_owned(), matrix.undisturbed.trace)];
             traces.extend(

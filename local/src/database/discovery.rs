@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::DatabaseError;
 
@@ -20,15 +21,21 @@ pub struct Installation {
 /// Every program a cluster's life needs; an installation lacking one is passed over.
 const PROGRAMS: [&str; 3] = ["postgres", "initdb", "pg_basebackup"];
 
+/// What was found; it stays where it is while a process lives, and asking takes several programs.
+static FOUND: OnceLock<Installation> = OnceLock::new();
+
 /// Finds PostgreSQL: on the PATH, in Debian's and Red Hat's directories, through `pg_config`.
 ///
 /// # Errors
 /// One line that says how to install it.
 pub fn find_postgres() -> Result<Installation, DatabaseError> {
-    on_path()
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
+    let found = on_path()
         .into_iter()
         .chain(versioned_directories())
-        .chain(from_pg_config())
+        .chain(std::iter::once_with(from_pg_config).flatten())
         .find_map(|directory| installation_in(&directory))
         .ok_or_else(|| {
             DatabaseError::NotInstalled(
@@ -37,7 +44,8 @@ pub fn find_postgres() -> Result<Installation, DatabaseError> {
                  pg_basebackup on the PATH"
                     .to_owned(),
             )
-        })
+        })?;
+    Ok(FOUND.get_or_init(|| found).clone())
 }
 
 fn installation_in(directory: &Path) -> Option<Installation> {

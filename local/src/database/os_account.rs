@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::DatabaseError;
 
@@ -35,10 +36,14 @@ impl OsAccount {
     /// # Errors
     /// When this process is root and no unprivileged account exists.
     pub fn choose() -> Result<Self, DatabaseError> {
+        static CHOSEN: OnceLock<OsAccount> = OnceLock::new();
         if own_user_id() != Some(0) {
             return Ok(Self::Ourselves);
         }
-        UNPRIVILEGED
+        if let Some(chosen) = CHOSEN.get() {
+            return Ok(*chosen);
+        }
+        let chosen = UNPRIVILEGED
             .iter()
             .find_map(|name| Some(Self::Other { user: id(&["-u", name])?, group: id(&["-g", name])? }))
             .ok_or_else(|| {
@@ -46,7 +51,8 @@ impl OsAccount {
                     "this process is root and database servers refuse to run as root: add a user `postgres`, or run as another user"
                         .to_owned(),
                 )
-            })
+            })?;
+        Ok(*CHOSEN.get_or_init(|| chosen))
     }
 
     /// A program to be run as this account, in a process group of its own.
@@ -76,7 +82,8 @@ impl OsAccount {
 
 /// The number of the user this process runs as.
 pub(crate) fn own_user_id() -> Option<u32> {
-    id(&["-u"])
+    static OURS: OnceLock<Option<u32>> = OnceLock::new();
+    *OURS.get_or_init(|| id(&["-u"]))
 }
 
 fn id(arguments: &[&str]) -> Option<u32> {
