@@ -1,8 +1,11 @@
 //! What nobody else ends any more: the reaper, and locks of executions that are over.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use asl_interpreter::Execution;
+use async_trait::async_trait;
 use aurora_restore::deployment::{STEPS, placeholder};
 use aurora_restore_core::aws::Clients;
 use aurora_restore_core::ledger::Status;
@@ -10,8 +13,10 @@ use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::{Clock, Context, Restore};
-use local_cloud::ApiError;
+use local_cloud::faults::{Fault, Faults};
+use local_cloud::layer::{Answer, Layer, Severed};
 use local_cloud::rds::{Kind, Trouble};
+use local_cloud::{ApiError, Request};
 use pipeline_tests::{SOURCE, Scene, TARGET, step};
 use serde_json::{Value, json};
 
@@ -234,6 +239,69 @@ async fn an_execution_that_runs_is_left_alone_whatever_an_event_says() {
     }
     assert_eq!((scene.lock().await, scene.everything()), (lock, before));
     scene.until_state(&running, "WaitForInstances").await;
+    scene.local.shutdown().await;
+}
+
+/// Every call of the reaper to RDS breaks off.
+struct DeafRds;
+
+#[async_trait]
+impl Layer for DeafRds {
+    async fn before(&self, request: &Request) -> ControlFlow<Answer> {
+        let is_reapers = request.caller.principal.ends_with("-reap");
+        if is_reapers && request.service == "rds" {
+            return ControlFlow::Break(Err(Severed::Reset));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Nobody could look, so all that the ledger has is named, the way is free, and somebody is told.
+async fn assert_ended_unseen(scene: &Scene, run: &Execution) {
+    let report = ended(scene, "restore-1").await;
+    assert_eq!(report.outcome, "FailedDirty", "{:?}", report.cause);
+    assert_eq!(report.error.as_deref(), Some("AR0026"));
+    let named: Vec<_> = report.leftovers.iter().map(|left| &left.arn).collect();
+    let there = scene.new_resources();
+    assert!(!there.is_empty());
+    for arn in &there {
+        assert!(named.contains(&arn), "{arn} is not among {named:?}");
+    }
+    assert_eq!(scene.lock().await["state"]["S"], "released");
+    scene.sleep(Duration::from_secs(1200)).await;
+    let told = told(scene, "restore-1");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("FailedDirty"), "{}", told[0]);
+    assert!(run.outcome().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_the_reaper_may_not_look_at_ends_dirty_at_once() {
+    let scene = Scene::metadata().await;
+    let running = scene.start("restore-1", scene.request()).await;
+    scene.until_state(&running, "WaitForCluster").await;
+    let cloud = &scene.local.cloud;
+    let faults = Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    let call = "aurora-restore-reap rds:DescribeDBClusters#1";
+    faults.arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
+    stop(&scene, &running).await;
+    assert_ended_unseen(&scene, &running).await;
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_the_reaper_cannot_look_at_is_given_up_after_two_hours() {
+    let scene = Scene::metadata().await;
+    let running = scene.start("restore-1", scene.request()).await;
+    scene.until_state(&running, "WaitForCluster").await;
+    scene.local.cloud.world().add_layer(Arc::new(DeafRds));
+    stop(&scene, &running).await;
+    scene.sleep(Duration::from_secs(100 * 60)).await;
+    let tried = report(&scene, "restore-1").await.unwrap();
+    assert_eq!(tried.outcome, "Running");
+    assert_eq!(scene.lock().await["state"]["S"], "undoing");
+    assert_ended_unseen(&scene, &running).await;
     scene.local.shutdown().await;
 }
 
