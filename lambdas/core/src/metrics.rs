@@ -33,7 +33,7 @@ impl Unit {
     }
 }
 
-/// Emits metrics with the pipeline's name and these dimensions.
+/// Emits metrics for the pipeline as a whole, and by these dimensions of it: alarms read the one, people the other.
 pub fn emit(context: &Context, dimensions: &[(&str, &str)], values: &[(&str, Unit, f64)]) {
     let millis =
         i64::try_from(context.clock.now().unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
@@ -51,14 +51,17 @@ fn line(
     dimensions: &[(&str, &str)],
     values: &[(&str, Unit, f64)],
 ) -> String {
-    let mut names = vec!["Pipeline"];
-    names.extend(dimensions.iter().map(|(name, _)| *name));
+    let mut sets = vec![vec!["Pipeline"]];
+    if !dimensions.is_empty() {
+        let names = dimensions.iter().map(|(name, _)| *name);
+        sets.push(std::iter::once("Pipeline").chain(names).collect());
+    }
     let metrics: Vec<Value> = values
         .iter()
         .map(|(name, unit, _)| json!({"Name": name, "Unit": unit.name()}))
         .collect();
     let mut line = Map::new();
-    let directive = json!([{"Namespace": NAMESPACE, "Dimensions": [names], "Metrics": metrics}]);
+    let directive = json!([{"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": metrics}]);
     line.insert(
         "_aws".into(),
         json!({"Timestamp": millis, "CloudWatchMetrics": directive}),
@@ -92,7 +95,10 @@ mod tests {
         let value: Value = serde_json::from_str(&line).unwrap();
         assert!(line.starts_with('{'));
         let directive = &value["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(directive["Dimensions"], json!([["Pipeline", "Step"]]));
+        assert_eq!(
+            directive["Dimensions"],
+            json!([["Pipeline"], ["Pipeline", "Step"]])
+        );
         assert_eq!(
             directive["Metrics"][0],
             json!({"Name": "StepDuration", "Unit": "Milliseconds"})
