@@ -439,6 +439,27 @@ async fn a_target_is_removed_when_it_expired_and_nothing_else_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pass_measures_how_long_ago_a_restore_was_last_proved() {
+    let scene = Scene::real().await;
+    let ages = || {
+        let cloudwatch = scene.local.cloud.cloudwatch();
+        let points = cloudwatch.data_points("AuroraRestore", "LastVerifiedRestoreAge");
+        let ages = points.into_iter().map(|(_, point)| point.maximum);
+        ages.collect::<Vec<_>>()
+    };
+    scene.reaper_comes(false).await;
+    reap(&scene).await;
+    assert!(ages().is_empty(), "nothing was ever restored");
+    let run = scene.restore(scene.request()).await;
+    assert_eq!(run.report.outcome, "Restored");
+    scene.sleep(Duration::from_secs(3600)).await;
+    reap(&scene).await;
+    let age = ages().pop().unwrap();
+    assert!((3600.0..3700.0).contains(&age), "{age}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_target_that_somebody_protected_is_kept() {
     let scene = Scene::real().await;
     let run = scene

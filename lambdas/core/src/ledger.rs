@@ -29,7 +29,7 @@ use crate::secrets::{self, Credentials, Stage};
 use crate::sql::Endpoint;
 use crate::status::Meaning;
 use crate::step::{Context, record_key};
-use crate::table::{Condition, Item, PK, SK, TTL, Table, Written};
+use crate::table::{Condition, Item, Order, PK, SK, TTL, Table, Written};
 use crate::{ownership, rds, status};
 
 /// Where a restore stands, for lists.
@@ -989,9 +989,22 @@ pub async fn done(table: &Table, what: ToDo, id: &RestoreId) -> Result<(), StepE
 /// What DynamoDB refuses.
 pub async fn list_running(table: &Table, most: i32) -> Result<Vec<RestoreId>, StepError> {
     let key = ("status", Status::Running.name());
-    let items = table.query_index("by-status", key, most).await?;
+    let items = table.query_index("by-status", key, Order::OldestFirst, most);
     let read = |item: &Item| RestoreId::parse(item.text("restoreId")?).ok();
-    Ok(items.iter().filter_map(read).collect())
+    Ok(items.await?.iter().filter_map(read).collect())
+}
+
+/// When the restore that was started last, of those that were proved and put into service, ended. A hint, as above.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn last_restored(table: &Table) -> Result<Option<OffsetDateTime>, StepError> {
+    let key = ("status", Status::Restored.name());
+    let items = table.query_index("by-status", key, Order::NewestFirst, 1);
+    Ok(items
+        .await?
+        .first()
+        .and_then(|item| time(item.text("endedAt")?)))
 }
 
 /// How the target of a restored restore goes once it expired.

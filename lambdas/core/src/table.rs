@@ -26,6 +26,15 @@ fn expiry(at: OffsetDateTime) -> i64 {
     (at + KEPT_FOR).unix_timestamp()
 }
 
+/// Which items of an index come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Those that started first.
+    OldestFirst,
+    /// Those that started last.
+    NewestFirst,
+}
+
 /// One item of the table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Item(pub HashMap<String, AttributeValue>);
@@ -202,7 +211,7 @@ impl Table {
         Ok(items)
     }
 
-    /// At most this many items whose attribute, the key of this index, has this value; oldest start first.
+    /// At most this many items whose attribute, the key of this index, has this value, in order of their start.
     ///
     /// An index is read as it was a moment ago: what it says is a hint to look.
     ///
@@ -212,6 +221,7 @@ impl Table {
         &self,
         index: &str,
         (attribute, value): (&str, &str),
+        order: Order,
         most: i32,
     ) -> Result<Vec<Item>, StepError> {
         let found = self
@@ -222,6 +232,7 @@ impl Table {
             .key_condition_expression("#attribute = :value")
             .expression_attribute_names("#attribute", attribute)
             .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
+            .scan_index_forward(order == Order::OldestFirst)
             .limit(most)
             .send()
             .await;

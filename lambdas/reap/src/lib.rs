@@ -47,12 +47,13 @@ const LOOKED_AT_PER_PASS: i32 = 200;
 /// After this long of trying, an end that cannot be told is left to its record.
 const TOLD_WITHIN: time::Duration = time::Duration::days(1);
 
-/// The metrics that this step emits.
-pub const METRICS: [&str; 4] = [
+/// The metrics that this step emits: counts, and what says how old the last proof is that backups can be restored.
+pub const METRICS: [&str; 5] = [
     "RestoresReaped",
     "OrphansRemoved",
     "Strangers",
     "ReapFailures",
+    "LastVerifiedRestoreAge",
 ];
 
 /// An event of Step Functions about an execution, or ids given by hand; anything else asks for a whole pass.
@@ -144,6 +145,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 struct Pass<'a> {
     context: &'a Context,
     report: Report,
+    /// When the last restore was proved, if any was.
+    last_verified: Option<OffsetDateTime>,
     began: OffsetDateTime,
     left: usize,
     takes_on_until: OffsetDateTime,
@@ -155,6 +158,7 @@ impl<'a> Pass<'a> {
         Self {
             context,
             report: Report::default(),
+            last_verified: None,
             began,
             left: RESTORES_PER_PASS,
             takes_on_until: began + TAKES_ON_FOR,
@@ -225,7 +229,11 @@ impl<'a> Pass<'a> {
             Ok(found) => self.remove_orphans(found).await,
             Err(error) => unread.push(error),
         }
-        if unread.len() == 4 {
+        match ledger::last_restored(&table).await {
+            Ok(at) => self.last_verified = at,
+            Err(error) => unread.push(error),
+        }
+        if unread.len() == 5 {
             return Err(unread.remove(0));
         }
         for error in unread {
@@ -365,15 +373,17 @@ impl<'a> Pass<'a> {
     fn emit_metrics(&self) {
         let report = &self.report;
         tracing::info!(?report, "reaped");
-        let counts = [
-            report.ended.len() + report.expired.len(),
-            report.orphans.len(),
-            report.strangers,
-            report.failures.len(),
+        let [reaped, orphans, strangers, failures, age] = METRICS;
+        let count = |name, number: usize| (name, Unit::Count, number as f64);
+        let mut values = vec![
+            count(reaped, report.ended.len() + report.expired.len()),
+            count(orphans, report.orphans.len()),
+            count(strangers, report.strangers),
+            count(failures, report.failures.len()),
         ];
-        let mut values = METRICS.map(|name| (name, Unit::Count, 0.0));
-        for (value, count) in values.iter_mut().zip(counts) {
-            value.2 = count as f64;
+        if let Some(at) = self.last_verified {
+            let since = self.context.clock.now() - at;
+            values.push((age, Unit::Seconds, since.as_seconds_f64()));
         }
         metrics::emit(self.context, &[], &values);
     }
