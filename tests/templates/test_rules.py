@@ -76,6 +76,15 @@ class Rules(unittest.TestCase):
     def test_a_group_that_admits_everybody(self):
         self.broken("nothing_is_public", "SourceSecurityGroupId: !GetAtt SqlFunctionsSecurityGroup.GroupId", "CidrIp: 0.0.0.0/0", "everybody may connect")
 
+    def test_a_quarantine_that_admits_others(self):
+        self.broken("the_quarantine_is_closed", "          FromPort: 5432\n          ToPort: 5432\n", "          FromPort: 0\n          ToPort: 65535\n", "admits others")
+
+    def test_a_quarantine_that_lets_something_out(self):
+        self.broken("the_quarantine_is_closed", "          CidrIp: 127.0.0.1/32\n", "          CidrIp: 10.0.0.0/8\n", "lets something out")
+
+    def test_a_quarantine_that_is_opened_elsewhere(self):
+        self.broken("the_quarantine_is_closed", "      GroupId: !GetAtt SqlFunctionsSecurityGroup.GroupId\n", "      GroupId: !GetAtt QuarantineSecurityGroup.GroupId\n", "opens the quarantine")
+
     def test_two_functions_with_one_role(self):
         self.broken("functions_share_nothing", "Role: !GetAtt RestoreRole.Arn", "Role: !GetAtt CleanupRole.Arn", "its role is not !GetAtt RestoreRole.Arn")
 
