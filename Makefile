@@ -1,6 +1,7 @@
 # What there is to do here. Each target does its own set-up (scripts/setup) and says what it installs.
 #
 #   ARGS      for `make rehearse`, `make test`, `make faults` and `make mutants`, such as ARGS=--json or ARGS=a_test_by_name
+#   ARCH      for `make package` and `make deploy`: x86_64 or arm64
 #   LOCKED    --locked in CI: Cargo.lock must be up to date
 
 CARGO ?= cargo
@@ -8,10 +9,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 DEFINITION := statemachine/restore.asl.json
+TEMPLATES := $(wildcard cloudformation/*.yaml)
 SHELL_SCRIPTS := scripts/setup .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test faults faults-nightly mutants check advisories package bench bench-flow bench-cold-start
+.PHONY: help rehearse test faults faults-nightly mutants check check-templates test-templates advisories package package-twice deploy bench bench-flow bench-cold-start
 
 help: ## Say what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,12 @@ test: ## Run all tests. ARGS=name for some.
 	    set -x; $(CARGO) test $(LOCKED) --workspace --lib --bins --tests $(ARGS); \
 	fi
 	$(CARGO) test $(LOCKED) --workspace --doc
+	@# With ARGS a person asked for some of Rust's tests.
+	@$(if $(ARGS),,$(MAKE) --no-print-directory test-templates)
+
+test-templates: ## The templates: our rules can fail, and moto makes the stacks. Half a minute; part of `make test`.
+	@scripts/setup test
+	.venv/bin/python -m unittest discover --start-directory tests/templates
 
 faults: ## A restore under every single fault, and pairs of them. ARGS="--case '...'" for one, ARGS=--help for more.
 	@scripts/setup rehearse
@@ -63,15 +71,37 @@ check: ## Formatting, lints, documentation, dependencies, definition: what CI ch
 	@if [ -x .tools/node_modules/.bin/asl-validator ]; then \
 	    set -x; .tools/node_modules/.bin/asl-validator --json-path $(DEFINITION); \
 	fi
+	@$(MAKE) --no-print-directory check-templates
 	@for script in $(SHELL_SCRIPTS); do sh -c 'head -n 1 "$$1" | grep -q bash && bash -n "$$1" || sh -n "$$1"' - "$$script" || exit 1; done
-	python3 -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' scripts/check-dependencies scripts/package
+	python3 -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' scripts/check-dependencies scripts/check-templates scripts/deploy scripts/package
+
+check-templates: ## The linters of the templates alone: cfn-lint, checkov, our own rules. Part of `make check`.
+	@scripts/setup check
+	@# W3002: local paths are what `aws cloudformation package` is for.
+	.venv/bin/cfn-lint --ignore-checks W3002 -- $(TEMPLATES)
+	.venv/bin/python scripts/check-templates
+	@# It looks for newer versions and for mappings of a service of its own unless told not to.
+	BC_SKIP_MAPPING=TRUE .tools/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --file $(TEMPLATES)
 
 advisories: ## Known vulnerabilities in dependencies. Needs cargo-deny 0.20, and a network for its database.
 	$(CARGO) deny check advisories
 
-package: ## Build the functions for Lambda, small: package/<step>.zip. Takes about ten minutes.
+ARCH ?= x86_64
+package: ## Build the functions for Lambda, small: package/<step>.zip. ARCH=arm64 for Graviton. Takes about ten minutes.
 	@scripts/setup package
-	scripts/package
+	scripts/package --arch $(ARCH)
+
+package-twice: ## The same twice, in two folders: are the zips the same? Takes twice as long.
+	@scripts/setup package
+	scripts/package --arch $(ARCH) --twice
+
+# Which account and region is for the AWS CLI's configuration to say.
+TEMPLATE ?= pipeline
+deploy: ## Package and deploy: STACK=name BUCKET=bucket PARAMETERS=file.json; TEMPLATE=monitoring for another. Shows a change set and asks; YES=1 does not.
+	@scripts/setup deploy
+	@[ -n "$(STACK)" ] && [ -n "$(BUCKET)" ] || { echo "say what and where: make deploy STACK=aurora-restore BUCKET=a-bucket-of-yours PARAMETERS=parameters.json" >&2; exit 1; }
+	@if grep -q '^ *Code: \.\./package/' cloudformation/$(TEMPLATE).yaml; then $(MAKE) --no-print-directory package; fi
+	scripts/deploy --stack $(STACK) --bucket $(BUCKET) --template $(TEMPLATE) $(if $(PARAMETERS),--parameters $(PARAMETERS)) $(if $(YES),--yes) $(if $(ENDPOINT),--endpoint $(ENDPOINT))
 
 bench: bench-flow bench-cold-start ## Run all benchmarks; docs/performance.md says what they measure.
 
