@@ -80,8 +80,7 @@ check-templates: ## The linters of the templates alone: cfn-lint, checkov, our o
 	@# W3002: local paths are what `aws cloudformation package` is for.
 	.venv/bin/cfn-lint --ignore-checks W3002 -- $(TEMPLATES)
 	.venv/bin/python scripts/check-templates
-	@# It looks for newer versions and for mappings of a service of its own unless told not to.
-	BC_SKIP_MAPPING=TRUE .tools/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --file $(TEMPLATES)
+	.tools/checkov/bin/checkov --framework cloudformation --skip-download --quiet --compact --file $(TEMPLATES)
 
 advisories: ## Known vulnerabilities in dependencies. Needs cargo-deny 0.20, and a network for its database.
 	$(CARGO) deny check advisories
