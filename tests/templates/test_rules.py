@@ -149,5 +149,27 @@ class Rules(unittest.TestCase):
             self.assertIn(f'self.broken("{rule.__name__}"', tests)
 
 
+class Documentation(unittest.TestCase):
+    """docs/deployment.md has what the templates have."""
+
+    def test_every_parameter_and_output_is_in_the_deployment_guide(self):
+        guide = (ROOT / "docs/deployment.md").read_text()
+        for name in ("pipeline", "monitoring", "runbook", "source-account"):
+            template = RULES.Template(name, (ROOT / f"cloudformation/{name}.yaml").read_text())
+            section = guide.partition(f"\n### {name}\n")[2].partition("\n##")[0]
+            for word in [*template.body["Parameters"], *template.body["Outputs"]]:
+                self.assertIn(f"`{word}`", section, f"{word} of {name}.yaml is not described")
+
+    def test_defaults_are_as_the_deployment_guide_says(self):
+        guide = (ROOT / "docs/deployment.md").read_text()
+        for name in ("pipeline", "monitoring", "runbook", "source-account"):
+            template = RULES.Template(name, (ROOT / f"cloudformation/{name}.yaml").read_text())
+            section = guide.partition(f"\n### {name}\n")[2].partition("\n##")[0]
+            for word, parameter in template.body["Parameters"].items():
+                row = next(line for line in section.splitlines() if f"`{word}`" in line)
+                default = str(parameter.get("Default", ""))
+                self.assertIn(default or ("| none" if "Default" in parameter else "| |"), row)
+
+
 if __name__ == "__main__":
     unittest.main()
