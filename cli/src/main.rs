@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use aurora_restore::cost;
 use aurora_restore::deployment::Functions;
 use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
 use aurora_restore::rehearsal::{self, Options};
@@ -41,6 +42,8 @@ enum Command {
     Status(StatusOf),
     /// List restores, newest first.
     List(List),
+    /// Reckon what restores cost: AWS's own part, and what the pipeline adds.
+    Cost(Cost),
     /// Show the page of an error code, such as AR0007.
     Explain {
         /// The code; all codes when absent.
@@ -135,6 +138,18 @@ struct List {
     deployed: Deployed,
 }
 
+#[derive(Args)]
+struct Cost {
+    #[command(flatten)]
+    needs: Option<cost::Needs>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Show the table of prices, with their sources, and reckon nothing.
+    #[arg(long, exclusive = true)]
+    list_prices: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Listed {
     Running,
@@ -177,6 +192,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Start(arguments) => start(arguments).await,
             Command::Status(arguments) => status(arguments).await,
             Command::List(arguments) => list(arguments).await,
+            Command::Cost(arguments) => reckon(&arguments),
             Command::Explain { code } => explain(code.as_deref()),
         }
     })
@@ -356,6 +372,23 @@ async fn list(arguments: List) -> Result<ExitCode> {
             "{}  {:<12} {:<24} {}",
             restore.started_at, restore.status, target, restore.restore_id
         ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reckon(arguments: &Cost) -> Result<ExitCode> {
+    let Some(needs) = &arguments.needs else {
+        for region in cost::prices::regions()? {
+            let prices = cost::prices::Prices::of(&region)?;
+            print(&format!("{}\n", cost::render::prices(&prices)))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let estimate = cost::estimate(needs)?;
+    if arguments.json {
+        print_json(&cost::render::json(&estimate))?;
+    } else {
+        print(&cost::render::table(&estimate))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@
     reason = "what cannot be is a failed test"
 )]
 
+mod cost;
 mod failures;
 mod rds_failures;
 mod reaper;
