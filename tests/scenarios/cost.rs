@@ -192,7 +192,7 @@ fn assert_is_what_it_says(counted: Counts, said: Counts) {
             "{name}: counted {counted}, the calculator says {said}"
         );
         assert!(
-            said <= counted + counted.div_ceil(2),
+            said <= 2 * counted,
             "{name}: the calculator says {said}, counted {counted}"
         );
     }

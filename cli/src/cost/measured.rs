@@ -2,7 +2,7 @@
 //!
 //! `a_whole_restore_uses_what_the_calculator_says` and `an_idle_pass_of_the_reaper_uses_what_the_calculator_says`
 //! count again and compare: no figure here may be less than what is counted, or more
-//! than half as much again: events and hours fall differently from run to run.
+//! than twice of it: events and full hours fall differently from run to run.
 
 /// What is billed by the piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
