@@ -43,7 +43,7 @@ enum Command {
     /// List restores, newest first.
     List(List),
     /// Reckon what restores cost: AWS's own part, and what the pipeline adds.
-    Cost(Cost),
+    Cost(Box<Cost>),
     /// Show the page of an error code, such as AR0007.
     Explain {
         /// The code; all codes when absent.
