@@ -16,7 +16,7 @@ const DECIMALS_OF_JSON: i64 = 12;
 #[must_use]
 pub fn table(estimate: &Estimate) -> String {
     let header = [
-        "",
+        "item",
         "quantity",
         "unit",
         "unit price",
