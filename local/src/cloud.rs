@@ -6,13 +6,16 @@ use std::sync::{Arc, OnceLock};
 use asl_interpreter::{Clock, RuntimeClock};
 use time::OffsetDateTime;
 
+use crate::api_gateway::{ApiGateway, ApiGatewayApi};
 use crate::clock::FastClock;
+use crate::cloudformation::CloudFormation;
 use crate::cloudwatch::CloudWatch;
 use crate::credentials::{AccessKey, DEFAULT_ACCOUNT};
 use crate::database::DatabaseError;
 use crate::dynamodb::DynamoDb;
 use crate::eventbridge::{EventBridge, EventBridgeApi};
 use crate::http_client::{InProcessHttpClient, WorldTime};
+use crate::iam::Iam;
 use crate::kms::Kms;
 use crate::lambda::{FunctionKind, FunctionSettings, Lambda, LambdaApi};
 use crate::parameter_store::ParameterStore;
@@ -20,9 +23,11 @@ use crate::randomness::unpredictable_seed;
 use crate::rds::{Rds, RdsSettings};
 use crate::recorded::RecordedText;
 use crate::request::ApiError;
+use crate::scheduler::{Scheduler, SchedulerApi};
 use crate::secrets_manager::SecretsManager;
 use crate::server::Server;
 use crate::sns::Sns;
+use crate::sqs::Sqs;
 use crate::step_functions::StepFunctions;
 use crate::sts::Sts;
 use crate::world::World;
@@ -109,29 +114,44 @@ impl LocalCloudBuilder {
             Arc::clone(&step_functions),
             Arc::clone(&sns),
         );
+        let sqs = Arc::new(Sqs::new(weak()));
+        let cloudformation = CloudFormation::new(weak(), Arc::clone(&lambda));
         let secrets = Arc::new(SecretsManager::new(weak()));
+        let scheduler = Scheduler::new(weak(), Arc::clone(&lambda));
+        let api_gateway = Arc::new(ApiGateway::new(weak(), Arc::clone(&lambda)));
         world.set_event_bus(events.clone());
         world.register("monitoring", cloudwatch.clone());
         world.register("dynamodb", dynamodb.clone());
         world.register("lambda", Arc::new(LambdaApi(Arc::clone(&lambda))));
         world.register("states", step_functions.clone());
         world.register("sns", sns.clone());
+        world.register("sqs", sqs.clone());
         world.register("events", Arc::new(EventBridgeApi(Arc::clone(&events))));
         world.register("secretsmanager", secrets.clone());
         world.register("ssm", Arc::new(ParameterStore::new(weak())));
         world.register("kms", Arc::new(Kms::new(weak())));
+        world.register("scheduler", Arc::new(SchedulerApi(Arc::clone(&scheduler))));
+        world.register("execute-api", api_gateway.clone());
+        world.register(
+            "apigateway",
+            Arc::new(ApiGatewayApi(Arc::clone(&api_gateway))),
+        );
         world.register("sts", Arc::new(Sts::new(weak())));
         LocalCloud {
             account: self.account,
             region: self.region,
             world,
+            cloudformation,
+            api_gateway,
             cloudwatch,
             dynamodb,
             events,
             lambda,
             rds: OnceLock::new(),
+            scheduler,
             secrets,
             sns,
+            sqs,
             step_functions,
         }
     }
@@ -145,13 +165,17 @@ pub struct LocalCloud {
     account: String,
     region: String,
     world: Arc<World>,
+    cloudformation: CloudFormation,
+    api_gateway: Arc<ApiGateway>,
     cloudwatch: Arc<CloudWatch>,
     dynamodb: Arc<DynamoDb>,
     events: Arc<EventBridge>,
     lambda: Arc<Lambda>,
     rds: OnceLock<Rds>,
+    scheduler: Arc<Scheduler>,
     secrets: Arc<SecretsManager>,
     sns: Arc<Sns>,
+    sqs: Arc<Sqs>,
     step_functions: Arc<StepFunctions>,
 }
 
@@ -187,6 +211,30 @@ impl LocalCloud {
         &self.region
     }
 
+    /// Roles, their policies, and what has been asked of them.
+    #[must_use]
+    pub fn iam(&self) -> &Iam {
+        self.world.iam()
+    }
+
+    /// Stacks.
+    #[must_use]
+    pub fn cloudformation(&self) -> &CloudFormation {
+        &self.cloudformation
+    }
+
+    /// HTTP APIs.
+    #[must_use]
+    pub fn api_gateway(&self) -> &Arc<ApiGateway> {
+        &self.api_gateway
+    }
+
+    /// Schedules, and every target they called.
+    #[must_use]
+    pub fn scheduler(&self) -> &Arc<Scheduler> {
+        &self.scheduler
+    }
+
     /// Metrics and alarms.
     #[must_use]
     pub fn cloudwatch(&self) -> &Arc<CloudWatch> {
@@ -215,6 +263,12 @@ impl LocalCloud {
     #[must_use]
     pub fn sns(&self) -> &Arc<Sns> {
         &self.sns
+    }
+
+    /// Queues, and the messages that wait in them.
+    #[must_use]
+    pub fn sqs(&self) -> &Arc<Sqs> {
+        &self.sqs
     }
 
     /// Functions and their logs.

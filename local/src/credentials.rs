@@ -1,8 +1,10 @@
 //! Who is calling: the signature's credential scope, and the keys it may name.
 //!
-//! A signature is not verified: on the loopback interface there is nobody to
-//! prove anything to. What it *says* counts, as on AWS: the access key names the
-//! account and the principal, the scope names region and service.
+//! What a signature *says* counts, as on AWS: the access key names the account and
+//! the principal, the scope names region and service. Whether it is right is only
+//! looked at where it is all that protects what answers: at the HTTP APIs behind API
+//! Gateway (`authenticate`). Elsewhere on the loopback interface there
+//! is nobody to prove anything to.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +15,13 @@ use time::OffsetDateTime;
 
 use crate::randomness::Randomness;
 use crate::request::{ApiError, Caller};
+use crate::signature::{KeySecret, Wire, unknown_token, verify};
 
 /// The account of keys nobody issued, such as `test`, unless the world is told otherwise.
 pub const DEFAULT_ACCOUNT: &str = "123456789012";
+
+/// The secret of an account's root key, whose id is the account's twelve digits.
+pub const ROOT_SECRET: &str = "local";
 
 /// Credentials as a client is configured with them.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,6 +50,8 @@ struct Holder {
     account: String,
     principal: String,
     expiration: Option<OffsetDateTime>,
+    /// `None` when any secret will do, and so none proves anything.
+    secret: Option<KeySecret>,
 }
 
 /// Every key the world has issued.
@@ -95,6 +103,10 @@ impl Credentials {
             account: account.to_owned(),
             principal: principal.to_owned(),
             expiration,
+            secret: Some(KeySecret {
+                secret_access_key: key.secret_access_key.clone(),
+                session_token: Some(key.session_token.clone()),
+            }),
         };
         self.issued
             .write()
@@ -147,6 +159,29 @@ impl Credentials {
         })
     }
 
+    /// Reads what the `Authorization` header says, and proves it: the key is one the world knows, and the request as
+    /// it came was signed with its secret, for this service.
+    ///
+    /// # Errors
+    /// As [`Credentials::read`] and as API Gateway refuses signatures.
+    pub(crate) fn authenticate(
+        &self,
+        wire: Wire<'_>,
+        service: &str,
+        now: OffsetDateTime,
+    ) -> Result<Signature, ApiError> {
+        let signature = self.read(wire.headers, now)?;
+        let header = wire.headers.get(http::header::AUTHORIZATION);
+        let scope = header
+            .and_then(|header| header.to_str().ok())
+            .and_then(credential_scope);
+        let secret = scope
+            .and_then(|scope| self.holder(scope.access_key_id).secret)
+            .ok_or_else(unknown_token)?;
+        verify(wire, service, &secret)?;
+        Ok(signature)
+    }
+
     fn holder(&self, access_key_id: &str) -> Holder {
         let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(holder) = issued.get(access_key_id) {
@@ -163,6 +198,10 @@ impl Credentials {
             account: account.to_owned(),
             principal: format!("arn:aws:iam::{account}:root"),
             expiration: None,
+            secret: is_account.then(|| KeySecret {
+                secret_access_key: ROOT_SECRET.to_owned(),
+                session_token: None,
+            }),
         }
     }
 }

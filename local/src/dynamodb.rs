@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::recorded::RecordedText;
 use crate::request::{ApiError, Caller, Request, Response, response};
-use crate::world::Service;
+use crate::world::{Known, Service};
 
 /// What the engine writes in every ARN.
 const ENGINE_ARN_PREFIX: &str = "arn:aws:dynamodb:dynoxide:000000000000:";
@@ -103,6 +103,38 @@ impl Service for DynamoDb {
         }
     }
 
+    /// A table or an index, by ARN.
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        let (_, path) = name.split_once(":table/")?;
+        let (table, index) = match path.split_once("/index/") {
+            Some((table, index)) => (table, Some(index)),
+            None => (path, None),
+        };
+        let database = self.database(caller).ok()?;
+        let asked = json!({ "TableName": table }).to_string();
+        let described: Value =
+            serde_json::from_str(&run(&database, "DescribeTable", &asked).ok()?).ok()?;
+        let described = &described["Table"];
+        let indexes = ["GlobalSecondaryIndexes", "LocalSecondaryIndexes"]
+            .into_iter()
+            .filter_map(|kind| described[kind].as_array())
+            .flatten();
+        let keys = match index {
+            None => &described["KeySchema"],
+            Some(index) => &indexes.into_iter().find(|one| one["IndexName"] == index)?["KeySchema"],
+        };
+        let partition = keys
+            .as_array()?
+            .iter()
+            .find(|key| key["KeyType"] == "HASH")?;
+        Some(Known {
+            arn: name.to_owned(),
+            tags: table_tags(&database, table),
+            partition_key: partition["AttributeName"].as_str().map(str::to_owned),
+            ..Known::default()
+        })
+    }
+
     fn recorded_texts(&self) -> Vec<RecordedText> {
         let databases = self
             .lock()
@@ -120,6 +152,22 @@ impl Service for DynamoDb {
         }
         texts
     }
+}
+
+fn table_tags(database: &Database, table: &str) -> BTreeMap<String, String> {
+    let asked = json!({ "ResourceArn": format!("{ENGINE_ARN_PREFIX}table/{table}") }).to_string();
+    let answer = run(database, "ListTagsOfResource", &asked).unwrap_or_default();
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let tag = |tag: &Value| {
+        Some((
+            tag["Key"].as_str()?.to_owned(),
+            tag["Value"].as_str()?.to_owned(),
+        ))
+    };
+    answer["Tags"]
+        .as_array()
+        .map(|tags| tags.iter().filter_map(tag).collect())
+        .unwrap_or_default()
 }
 
 enum Refusal {

@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use crate::fields::{Fields, epoch_seconds, page};
 use crate::regional::Regional;
 use crate::request::{ApiError, Caller, Request, Response, json_response};
-use crate::world::{Service, World};
+use crate::world::{Known, Service, World};
 
 const PENDING_DAYS_DEFAULT: i64 = 30;
 const PAGE: i64 = 100;
@@ -424,6 +424,24 @@ impl Service for Kms {
             Ok(answer) => json_response(200, &answer),
             Err(error) => error.to_json_response(),
         }
+    }
+
+    /// By id, alias, or either's ARN. AWS's own keys are known once they have been used.
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        let named = Named::parse(name, caller).ok()?;
+        self.rings.at(&named.account, &named.region, |ring| {
+            let id = match named.resource.strip_prefix("key/") {
+                Some(id) => id.to_owned(),
+                None => ring.aliases.get(&named.resource)?.key_id.clone(),
+            };
+            let key = ring.keys.get(&id)?;
+            Some(Known {
+                arn: key.arn(),
+                tags: key.tags.clone(),
+                by_aws: key.aws_managed,
+                ..Known::default()
+            })
+        })
     }
 }
 

@@ -12,8 +12,10 @@
 //! database server starting, a file copy, a SQL session) therefore runs on the
 //! blocking pool, which holds the clock still until it is done.
 
+pub mod api_gateway;
 pub mod clock;
 pub mod cloud;
+pub mod cloudformation;
 pub mod cloudwatch;
 pub mod credentials;
 pub mod database;
@@ -23,6 +25,7 @@ pub mod events;
 pub mod faults;
 mod fields;
 pub mod http_client;
+pub mod iam;
 pub mod kms;
 pub mod lambda;
 pub mod layer;
@@ -32,9 +35,12 @@ pub mod rds;
 mod recorded;
 mod regional;
 pub mod request;
+pub mod scheduler;
 pub mod secrets_manager;
 pub mod server;
+mod signature;
 pub mod sns;
+pub mod sqs;
 pub mod step_functions;
 pub mod sts;
 mod wire;

@@ -16,7 +16,7 @@ use crate::fields::{Fields, epoch_seconds, page};
 use crate::recorded::RecordedText;
 use crate::regional::Regional;
 use crate::request::{ApiError, Caller, Request, Response, json_response};
-use crate::world::{Service, World};
+use crate::world::{Known, Service, World};
 
 /// The most bytes a value may have, by tier.
 const STANDARD_BYTES_MAX: usize = 4_096;
@@ -293,6 +293,22 @@ impl Service for ParameterStore {
             Ok(answer) => json_response(200, &answer),
             Err(error) => error.to_json_response(),
         }
+    }
+
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        // An ARN does not tell whether the name begins with a slash.
+        let (_, bare) = name.split_once(":parameter/")?;
+        self.parameters.with(caller, |parameters| {
+            let parameter = parameters
+                .get(&format!("/{bare}"))
+                .or_else(|| parameters.get(bare))?;
+            Some(Known {
+                arn: name.to_owned(),
+                tags: parameter.tags.clone(),
+                key: parameter.key.clone(),
+                ..Known::default()
+            })
+        })
     }
 
     fn recorded_texts(&self) -> Vec<RecordedText> {

@@ -1,7 +1,8 @@
 //! The loopback endpoint: every service of the world behind one address.
 //!
-//! `AWS_ENDPOINT_URL=http://127.0.0.1:PORT` is all a client needs. There is no TLS
-//! and no signature check, so it binds to the loopback interface and nothing else.
+//! `AWS_ENDPOINT_URL=http://127.0.0.1:PORT` is all a client needs. There is no TLS,
+//! and signatures are verified at HTTP APIs only, so it binds to the loopback
+//! interface and nothing else.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -15,7 +15,7 @@ use crate::recorded::RecordedText;
 use crate::regional::Regional;
 use crate::request::{ApiError, Caller, Request, Response};
 use crate::wire::{self, Datum, Names, record};
-use crate::world::{Service, World};
+use crate::world::{Known, Service, World};
 
 const NAMES: Names = Names {
     namespace: "http://sns.amazonaws.com/doc/2010-03-31/",
@@ -115,6 +115,7 @@ impl Sns {
             "DeleteTopic" => self.delete_topic(caller, fields),
             "ListTopics" => self.list_topics(caller, fields),
             "GetTopicAttributes" => self.get_topic_attributes(caller, fields),
+            "SetTopicAttributes" => self.set_topic_attributes(caller, fields),
             "Publish" => self.answer_publish(caller, fields),
             "Subscribe" => self.subscribe(caller, fields),
             "Unsubscribe" => self.unsubscribe(caller, fields),
@@ -201,6 +202,26 @@ impl Sns {
             .map(|(name, value)| (name, value.into()))
             .collect();
         Ok(Some(record([("Attributes", Datum::Map(attributes))])))
+    }
+
+    fn set_topic_attributes(
+        &self,
+        caller: &Caller,
+        fields: Fields<'_>,
+    ) -> Result<Option<Datum>, ApiError> {
+        let name = topic_name(caller, needed(fields, "TopicArn")?)?;
+        let attribute = needed(fields, "AttributeName")?;
+        let value = fields.text("AttributeValue")?.unwrap_or_default();
+        self.with_topic(caller, name, |topic| {
+            if value.is_empty() {
+                topic.attributes.remove(attribute);
+            } else {
+                topic
+                    .attributes
+                    .insert(attribute.to_owned(), value.to_owned());
+            }
+        })?;
+        Ok(None)
     }
 
     fn answer_publish(
@@ -385,6 +406,19 @@ impl Service for Sns {
             }
             Err((protocol, error)) => wire::write(protocol, &NAMES, "", &request_id, Err(error)),
         }
+    }
+
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        let topic = topic_name(caller, name).ok()?;
+        self.topics.with(caller, |topics| {
+            let topic = topics.get(topic)?;
+            Some(Known {
+                arn: name.to_owned(),
+                tags: topic.tags.clone(),
+                key: topic.attributes.get("KmsMasterKeyId").cloned(),
+                ..Known::default()
+            })
+        })
     }
 
     fn recorded_texts(&self) -> Vec<RecordedText> {

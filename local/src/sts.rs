@@ -1,7 +1,8 @@
 //! STS: who am I, and becoming a role.
 //!
-//! Any role of any account can be assumed here: trust policies are not looked at.
-//! The key that is issued names the role, so whatever it asks for is asked by it.
+//! A role that IAM knows can be assumed by whom its trust policy names; one that nobody
+//! described, by the root of any account. The key that is issued names the role, so
+//! whatever it asks for is asked by it.
 
 use std::sync::{Arc, Weak};
 
@@ -101,6 +102,9 @@ fn assume_role(
     }
     let (account, role) =
         account_and_role(role_arn).ok_or_else(|| invalid(&format!("{role_arn} is invalid")))?;
+    world
+        .iam()
+        .may_assume(world, caller, role_arn, session, fields.text("ExternalId")?)?;
     let seconds = fields
         .integer("DurationSeconds")?
         .unwrap_or(DURATION_SECONDS_DEFAULT);

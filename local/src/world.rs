@@ -13,12 +13,15 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::task::AbortHandle;
 
+use crate::api_gateway;
 use crate::credentials::{AccessKey, Credentials, DEFAULT_ACCOUNT};
 use crate::events::Event;
+use crate::iam::Iam;
 use crate::layer::{Answer, Layer};
 use crate::randomness::{Randomness, unpredictable_seed};
 use crate::recorded::RecordedText;
 use crate::request::{ApiError, Caller, Request, Response};
+use crate::signature::Wire;
 
 /// The header that carries a request's id.
 const REQUEST_ID: &str = "x-amzn-requestid";
@@ -34,6 +37,28 @@ pub trait Service: Send + Sync {
     fn recorded_texts(&self) -> Vec<RecordedText> {
         Vec::new()
     }
+
+    /// What there is under this name or ARN, as far as a policy can look at it. Nothing
+    /// for what does not exist and for services whose resources have no tags here.
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        let _ = (caller, name);
+        None
+    }
+}
+
+/// A resource as policies see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its ARN.
+    pub arn: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// The key it is encrypted with, unless it is one of AWS's own.
+    pub key: Option<String>,
+    /// Of a key: whether it is one of AWS's own.
+    pub by_aws: bool,
+    /// Of a table or an index: the attribute that its items are parted by.
+    pub partition_key: Option<String>,
 }
 
 /// Receives what services publish on the event bus.
@@ -49,6 +74,7 @@ pub trait EventSink: Send + Sync {
 pub struct World {
     clock: Arc<dyn Clock>,
     credentials: Credentials,
+    iam: Iam,
     randomness: Randomness,
     services: RwLock<BTreeMap<String, Arc<dyn Service>>>,
     layers: RwLock<Vec<Arc<dyn Layer>>>,
@@ -68,6 +94,7 @@ impl World {
         Arc::new(Self {
             clock,
             credentials: Credentials::new(default_account),
+            iam: Iam::default(),
             randomness: Randomness::seeded(seed),
             services: RwLock::default(),
             layers: RwLock::default(),
@@ -94,6 +121,11 @@ impl World {
     /// The keys the world has issued.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Roles and their policies.
+    pub fn iam(&self) -> &Iam {
+        &self.iam
     }
 
     /// Issues a key for a principal of an account, such as a function's role.
@@ -151,6 +183,16 @@ impl World {
         tasks.drain(..).for_each(|task| task.abort());
     }
 
+    /// What a service knows of a resource.
+    pub(crate) fn look_up(&self, service: &str, caller: &Caller, name: &str) -> Option<Known> {
+        self.service(service)?.look_up(caller, name)
+    }
+
+    fn service(&self, signing_name: &str) -> Option<Arc<dyn Service>> {
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        services.get(signing_name).cloned()
+    }
+
     /// What every service has written down where somebody could read it.
     pub fn recorded_texts(&self) -> Vec<RecordedText> {
         let services = self
@@ -167,7 +209,7 @@ impl World {
     /// Turns what came over the wire into a request that carries its caller and service.
     ///
     /// # Errors
-    /// What [`Credentials::read`] refuses.
+    /// What [`Credentials::read`] refuses; where an HTTP API is called, a signature that is not right.
     pub fn admit(
         &self,
         method: Method,
@@ -175,7 +217,19 @@ impl World {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Request, ApiError> {
-        let signature = self.credentials.read(&headers, self.now())?;
+        let signature = if api_gateway::is_invocation(&uri) {
+            let wire = Wire {
+                method: &method,
+                uri: &uri,
+                headers: &headers,
+                body: &body,
+            };
+            let now = self.now();
+            self.credentials
+                .authenticate(wire, api_gateway::SIGNING_NAME, now)?
+        } else {
+            self.credentials.read(&headers, self.now())?
+        };
         Ok(Request {
             caller: signature.caller,
             service: signature.service,
@@ -198,8 +252,10 @@ impl World {
         body: Bytes,
     ) -> Answer {
         let wants_xml = crate::request::speaks_query(&headers);
+        let is_invocation = api_gateway::is_invocation(&uri);
         let request = match self.admit(method, uri, headers, body) {
             Ok(request) => request,
+            Err(error) if is_invocation => return Ok(api_gateway::refused(&error)),
             Err(error) if wants_xml => return Ok(error.to_xml_response()),
             Err(error) => return Ok(error.to_json_response()),
         };
@@ -242,12 +298,15 @@ impl World {
         response
     }
 
-    /// Answers a request that already carries its caller and service.
+    /// Answers a request that already carries its caller and service, if its caller may make it.
     pub async fn handle(&self, request: Request) -> Response {
-        let service = {
-            let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
-            services.get(&request.service).cloned()
-        };
+        let service = self.service(&request.service);
+        if service.is_some()
+            && !request.is_from_service()
+            && let Err(refusal) = self.iam.authorize(self, &request)
+        {
+            return refusal;
+        }
         match service {
             Some(service) => service.handle(request).await,
             None => {

@@ -1,12 +1,12 @@
 //! EventBridge: the default bus, rules on events and on time, and their targets.
 //!
 //! Delivery is best effort, as the design wants it treated: an event goes to its
-//! targets in the background, once; a target that cannot be reached is logged and
-//! forgotten. Lambda functions, state machines and SNS topics can be targets. There
-//! are no other buses, archives or dead-letter queues.
+//! targets in the background, once; for a target that cannot be reached, it goes to
+//! the target's dead-letter queue, or is logged and forgotten. Lambda functions, state
+//! machines and SNS topics can be targets. There are no other buses and no archives.
 
 mod pattern;
-mod schedule;
+pub(crate) mod schedule;
 mod target;
 
 use std::collections::BTreeMap;
@@ -32,6 +32,9 @@ use schedule::Schedule;
 use target::{RuleNames, Target};
 
 /// Targets per rule, events per `PutEvents`, and the most bytes of these together.
+/// Who calls the targets.
+const SERVICE: &str = "events.amazonaws.com";
+
 const TARGETS_MAX: usize = 5;
 const ENTRIES_MAX: usize = 10;
 const ENTRIES_BYTES_MAX: usize = 1_048_576;
@@ -329,7 +332,7 @@ impl EventBridge {
         let place = Caller {
             account: event.account.clone(),
             region: event.region.clone(),
-            principal: "events.amazonaws.com".to_owned(),
+            principal: SERVICE.to_owned(),
         };
         let id = world.randomness().uuid();
         let event = written(event, &id, time.unwrap_or_else(|| world.now()));
@@ -363,21 +366,47 @@ impl EventBridge {
                     arn: &arn,
                 },
             );
-            let (this, place, arn) = (self.this.clone(), place.clone(), target.arn.clone());
+            let (this, place, rule) = (self.this.clone(), place.clone(), arn.clone());
+            let (arn, queue) = (target.arn.clone(), target.dead_letters.clone());
+            let event = event.to_string();
             world.spawn(async move {
                 let Some(this) = this.upgrade() else { return };
-                if let Err(error) = this.deliver(&place, &arn, &payload) {
-                    tracing::warn!(target = arn, %error, "an event was not delivered");
+                let Err(error) = this.deliver(&place, &rule, &arn, &payload) else {
+                    return;
+                };
+                tracing::warn!(target = arn, %error, "an event was not delivered");
+                if let Some(queue) = queue {
+                    this.keep_undelivered(&place, &queue, &event).await;
                 }
             });
         }
     }
 
-    fn deliver(&self, place: &Caller, arn: &str, payload: &str) -> Result<(), ApiError> {
+    async fn keep_undelivered(&self, place: &Caller, queue: &str, event: &str) {
+        let Some(world) = self.world.upgrade() else {
+            return;
+        };
+        let letter = json!({ "QueueUrl": queue, "MessageBody": event });
+        let sent = world.call(place, "sqs", "AmazonSQS.SendMessage", &letter);
+        if let Err(error) = sent.await {
+            tracing::warn!(queue, %error, "an event that was not delivered is lost");
+        }
+    }
+
+    fn deliver(
+        &self,
+        place: &Caller,
+        rule: &str,
+        arn: &str,
+        payload: &str,
+    ) -> Result<(), ApiError> {
         let json =
             || serde_json::from_str(payload).unwrap_or_else(|_| Value::String(payload.to_owned()));
         match arn.split(':').nth(2) {
-            Some("lambda") => self.lambda.invoke_event(place, arn, json()),
+            Some("lambda") => {
+                self.lambda.check_permission(SERVICE, arn, rule)?;
+                self.lambda.invoke_event(place, arn, json())
+            }
             Some("states") => {
                 let name = self
                     .world

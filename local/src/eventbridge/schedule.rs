@@ -16,7 +16,7 @@ const SEARCH_DAYS: i64 = 8 * 366;
 
 /// When a rule fires by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Schedule {
+pub(crate) enum Schedule {
     Rate(Duration),
     Cron(Box<Cron>),
     At(OffsetDateTime),
@@ -24,7 +24,7 @@ pub(super) enum Schedule {
 
 /// What each field of a cron expression allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cron {
+pub(crate) struct Cron {
     minutes: BTreeSet<u32>,
     hours: BTreeSet<u32>,
     /// `None` is `?` or `*`.
@@ -37,7 +37,7 @@ pub(super) struct Cron {
 
 impl Schedule {
     /// Reads an expression; `None` when it is not one.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once('(')?;
         let inner = rest.strip_suffix(')')?;
         match kind {
@@ -51,7 +51,7 @@ impl Schedule {
     }
 
     /// The next time after `now`; `None` when there is none.
-    pub(super) fn next_after(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    pub(crate) fn next_after(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         match self {
             Self::Rate(every) => now.checked_add(*every),
             Self::Cron(cron) => cron.next_after(now),

@@ -11,6 +11,8 @@ pub(super) struct Target {
     pub(super) id: String,
     pub(super) arn: String,
     pub(super) input: Input,
+    /// The ARN of the queue for what could not be delivered.
+    pub(super) dead_letters: Option<String>,
     /// As it was put, to be listed.
     pub(super) settings: Value,
 }
@@ -46,6 +48,7 @@ impl Target {
             id: fields.required("Id")?.to_owned(),
             arn: fields.required("Arn")?.to_owned(),
             input: Input::parse(fields)?,
+            dead_letters: dead_letters(fields)?,
             settings: settings.clone(),
         })
     }
@@ -71,6 +74,13 @@ impl Target {
                 reserved.or_else(|| path.map(|path| at(event, path).cloned().unwrap_or_default()))
             }),
         }
+    }
+}
+
+fn dead_letters(fields: Fields<'_>) -> Result<Option<String>, ApiError> {
+    match fields.value("DeadLetterConfig") {
+        Some(config) => Ok(Fields::new(config).text("Arn")?.map(str::to_owned)),
+        None => Ok(None),
     }
 }
 

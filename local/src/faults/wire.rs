@@ -49,12 +49,7 @@ pub(super) fn access_denied(request: &Request, operation: &str) -> Answer {
         "User: {} is not authorized to perform: {}:{operation}",
         request.caller.principal, request.service
     );
-    let (status, code) = match request.service.as_str() {
-        "rds" | "sts" => (403, "AccessDenied"),
-        "sns" => (403, "AuthorizationError"),
-        _ => (400, "AccessDeniedException"),
-    };
-    answer(request, status, code, &text)
+    Ok(crate::iam::access_denied(request, &text))
 }
 
 pub(super) fn expired_token(request: &Request) -> Answer {

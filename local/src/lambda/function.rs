@@ -73,6 +73,15 @@ impl FunctionSettings {
     }
 }
 
+/// What becomes of events that a function fails on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventInvocation {
+    /// How often it is run again: 0 to 2.
+    pub retries: usize,
+    /// The ARN of a queue or topic that is told afterwards.
+    pub on_failure: Option<String>,
+}
+
 /// One invocation, as an in-process function sees it.
 #[derive(Clone)]
 pub struct Invocation {

@@ -19,12 +19,14 @@ mod runtime_api;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub(crate) use api::LambdaApi;
-pub use function::{FunctionError, FunctionKind, FunctionSettings, Handler, Invocation};
+pub use function::{
+    EventInvocation, FunctionError, FunctionKind, FunctionSettings, Handler, Invocation,
+};
 pub use in_process::Running;
 pub use logs::{LogLine, LogSink};
 
@@ -48,6 +50,8 @@ pub struct Lambda {
     world: Weak<World>,
     metrics: Arc<CloudWatch>,
     functions: Regional<BTreeMap<String, Arc<Function>>>,
+    /// By function: what becomes of events, where it is not as usual.
+    events: Regional<BTreeMap<String, EventInvocation>>,
     /// Variables every process gets, such as `AWS_ENDPOINT_URL`.
     process_environment: Mutex<BTreeMap<String, String>>,
 }
@@ -90,6 +94,7 @@ impl Lambda {
             world,
             metrics,
             functions: Regional::default(),
+            events: Regional::default(),
             process_environment: Mutex::default(),
         }
     }
@@ -98,7 +103,8 @@ impl Lambda {
     /// Returns its ARN.
     ///
     /// # Errors
-    /// `ServiceException` when the world is gone.
+    /// `InvalidParameterValueException` when the function is given a role that does not exist or does not let Lambda
+    /// assume it; `ServiceException` when the world is gone.
     pub fn register(
         &self,
         account: &str,
@@ -111,6 +117,9 @@ impl Lambda {
             "arn:aws:lambda:{region}:{account}:function:{}",
             settings.name
         );
+        if let Some(role) = &settings.role {
+            check_role(&world, role, &arn)?;
+        }
         let role = settings
             .role
             .clone()
@@ -120,6 +129,7 @@ impl Lambda {
             "arn:aws:sts::{account}:assumed-role/{role_name}/{}",
             settings.name
         );
+        world.iam().note_function(&principal, &arn);
         let function = Function {
             credentials: world.issue_key(account, &principal, None),
             log: LogGroup::new(
@@ -212,8 +222,42 @@ impl Lambda {
         self.run(&function, payload).await
     }
 
+    /// What a function was registered with.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException`.
+    pub fn settings(&self, caller: &Caller, function: &str) -> Result<FunctionSettings, ApiError> {
+        Ok(self.find(caller, function)?.settings.clone())
+    }
+
+    /// Removes a function; what runs of it ends by itself.
+    pub fn remove(&self, caller: &Caller, name: &str) {
+        self.functions
+            .with(caller, |functions| functions.remove(name));
+        self.events.with(caller, |events| events.remove(name));
+    }
+
+    /// Says what becomes of events that a function fails on; `None` is as usual: two retries, nobody told.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException`.
+    pub fn configure_events(
+        &self,
+        caller: &Caller,
+        function: &str,
+        invocation: Option<EventInvocation>,
+    ) -> Result<(), ApiError> {
+        let name = self.find(caller, function)?.settings.name.clone();
+        self.events.with(caller, |events| match invocation {
+            Some(invocation) => events.insert(name, invocation),
+            None => events.remove(&name),
+        });
+        Ok(())
+    }
+
     /// `InvocationType: Event`: runs a function and waits for nothing. A function
-    /// that fails is run twice more, as on AWS, a minute and then two minutes later.
+    /// that fails is run twice more, as on AWS, a minute and then two minutes later,
+    /// unless [`Lambda::configure_events`] says otherwise.
     ///
     /// # Errors
     /// `ResourceNotFoundException`.
@@ -225,28 +269,84 @@ impl Lambda {
     ) -> Result<(), ApiError> {
         let function = self.find(caller, function)?;
         let world = self.world()?;
-        let lambda = Arc::clone(self);
+        let events = self.events.with(caller, |events| {
+            events.get(&function.settings.name).cloned()
+        });
+        let (lambda, caller) = (Arc::clone(self), caller.clone());
         let clock = Arc::clone(world.clock());
         world.spawn(async move {
-            for wait in EVENT_RETRY_WAITS_SECONDS
-                .into_iter()
-                .map(Some)
-                .chain([None])
-            {
+            let retries = events
+                .as_ref()
+                .map_or(EVENT_RETRY_WAITS_SECONDS.len(), |events| events.retries);
+            let mut waits = EVENT_RETRY_WAITS_SECONDS.into_iter().take(retries);
+            let failed = loop {
                 let invoked = lambda.run(&function, payload.clone()).await;
-                if invoked.is_ok_and(|invoked| invoked.result.is_ok()) {
+                if invoked.as_ref().is_ok_and(|invoked| invoked.result.is_ok()) {
                     return;
                 }
-                if let Some(seconds) = wait {
-                    clock.sleep(std::time::Duration::from_secs(seconds)).await;
+                match waits.next() {
+                    Some(seconds) => clock.sleep(std::time::Duration::from_secs(seconds)).await,
+                    None => break invoked,
                 }
-            }
+            };
             tracing::warn!(
                 function = function.settings.name,
-                "an event was dropped after three failures"
+                retries,
+                "an event was dropped after its last retry"
             );
+            if let Some(destination) = events.and_then(|events| events.on_failure) {
+                lambda
+                    .tell_failure(&caller, &function, &destination, retries, &payload, failed)
+                    .await;
+            }
         });
         Ok(())
+    }
+
+    /// Whether a service such as `events.amazonaws.com` may invoke a function for `source`, a rule or the like. A
+    /// function whose role nobody described lets everybody in.
+    ///
+    /// # Errors
+    /// `AccessDeniedException`, which the service keeps to itself.
+    pub fn check_permission(
+        &self,
+        service: &str,
+        function_arn: &str,
+        source: &str,
+    ) -> Result<(), ApiError> {
+        let mut judged = false;
+        let world = self.world()?;
+        self.functions.for_each(|_, _, functions| {
+            judged |= functions.values().any(|function| {
+                function.arn == function_arn && world.iam().role(&function.role).is_some()
+            });
+        });
+        if !judged || world.iam().may_invoke(service, function_arn, source) {
+            return Ok(());
+        }
+        let text = format!(
+            "{service} is not authorized to perform: lambda:InvokeFunction on resource: {function_arn} because no \
+             resource-based policy allows the lambda:InvokeFunction action"
+        );
+        Err(ApiError::new(403, "AccessDeniedException", text))
+    }
+
+    /// Tells a destination which event a function failed on, in Lambda's form.
+    async fn tell_failure(
+        &self,
+        caller: &Caller,
+        function: &Function,
+        destination: &str,
+        retries: usize,
+        payload: &Value,
+        failed: Result<Invoked, ApiError>,
+    ) {
+        let Ok(world) = self.world() else { return };
+        let record = failure_record(&world, function, retries, payload, failed).to_string();
+        let told = tell(&world, caller, function, destination, &record).await;
+        if let Err(error) = told {
+            tracing::warn!(destination, %error, "an event that failed could not be told");
+        }
     }
 
     async fn run(&self, function: &Arc<Function>, payload: Value) -> Result<Invoked, ApiError> {
@@ -353,6 +453,91 @@ impl Function {
             .map(Some)
             .map_err(|_| ApiError::new(429, "TooManyRequestsException", "Rate Exceeded."))
     }
+}
+
+fn check_role(world: &World, role: &str, function: &str) -> Result<(), ApiError> {
+    let trusted = world
+        .iam()
+        .trusts_service(world, role, "lambda.amazonaws.com", function);
+    if trusted == Some(true) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        400,
+        "InvalidParameterValueException",
+        "The role defined for the function cannot be assumed by Lambda.",
+    ))
+}
+
+/// Sends a record to a queue or topic, as far as the function's role may.
+async fn tell(
+    world: &World,
+    caller: &Caller,
+    function: &Function,
+    destination: &str,
+    record: &str,
+) -> Result<(), ApiError> {
+    let (action, service, target, request) = match destination.split(':').nth(2) {
+        Some("sqs") => (
+            "sqs:SendMessage",
+            "sqs",
+            "AmazonSQS.SendMessage",
+            json!({ "QueueUrl": destination, "MessageBody": record }),
+        ),
+        Some("sns") => (
+            "sns:Publish",
+            "sns",
+            "AmazonSimpleNotificationService.Publish",
+            json!({ "TopicArn": destination, "Message": record }),
+        ),
+        _ => {
+            let text = format!("{destination}: events that failed go to queues and topics only");
+            return Err(ApiError::new(400, "InvalidParameterValueException", text));
+        }
+    };
+    let role = Caller {
+        principal: function.role.clone(),
+        ..caller.clone()
+    };
+    let iam = world.iam();
+    iam.may_as(world, &role, &function.settings.name, action, destination)?;
+    world
+        .call(caller, service, target, &request)
+        .await
+        .map(drop)
+}
+
+/// What Lambda tells of an event that failed ("Record format" under "Capturing records of asynchronous invocations").
+fn failure_record(
+    world: &World,
+    function: &Function,
+    retries: usize,
+    payload: &Value,
+    failed: Result<Invoked, ApiError>,
+) -> Value {
+    let (request_id, response) = match failed {
+        Ok(invoked) => (
+            invoked.request_id,
+            invoked.result.unwrap_or_else(|error| error),
+        ),
+        Err(error) => (
+            world.randomness().uuid(),
+            json!({ "errorType": error.code, "errorMessage": error.message }),
+        ),
+    };
+    json!({
+        "version": "1.0",
+        "timestamp": world.now().format(&time::format_description::well_known::Rfc3339).unwrap_or_default(),
+        "requestContext": {
+            "requestId": request_id,
+            "functionArn": format!("{}:$LATEST", function.arn),
+            "condition": "RetriesExhausted",
+            "approximateInvokeCount": retries + 1,
+        },
+        "requestPayload": payload,
+        "responseContext": { "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled" },
+        "responsePayload": response,
+    })
 }
 
 /// An answer over 6 MB never leaves Lambda.

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::audit::AuditRecord;
+use super::encryption::Encryption;
 use super::form::Form;
-use super::names::Place;
+use super::names::{Arn, Place};
 use super::state::Book;
 use super::xml::{Xml, error_response};
 use super::{
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::recorded::RecordedText;
 use crate::request::{ApiError, Caller, Request, Response};
-use crate::world::Service;
+use crate::world::{Known, Service};
 
 /// One request, taken apart.
 pub(super) struct Call {
@@ -493,6 +494,30 @@ impl Service for Rds {
             .into_iter()
             .map(|call| RecordedText::new(format!("rds {}", call.action), format!("{call:?}")));
         described.chain(asked).collect()
+    }
+
+    fn look_up(&self, _: &Caller, name: &str) -> Option<Known> {
+        let arn = Arn::read(name)?;
+        // Looking changes nothing, so that no flow need wake for it.
+        let book = &mut *self.inner.lock();
+        let tags = tags::of(book, &arn).ok()?.clone();
+        let encryption = match arn.kind.as_str() {
+            "cluster" => Some(&book.cluster(&arn.place, &arn.id).ok()?.encryption),
+            "cluster-snapshot" => Some(&book.snapshot(&arn.place, &arn.id).ok()?.encryption),
+            _ => None,
+        };
+        let key = encryption
+            .and_then(Encryption::key)
+            .filter(|key| !key.aws_managed);
+        Some(Known {
+            arn: name.to_owned(),
+            tags: tags
+                .iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            key: key.map(|key| key.arn.clone()),
+            ..Known::default()
+        })
     }
 
     async fn handle(&self, request: Request) -> Response {

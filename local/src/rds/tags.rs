@@ -129,6 +129,11 @@ fn of_resource<'a>(book: &'a mut Book, call: &Call) -> Result<&'a mut Tags, ApiE
             "The specified resource name does not match an RDS resource in this region: {text}"
         )));
     }
+    of(book, &arn)
+}
+
+/// The tags of what this ARN names.
+pub(super) fn of<'a>(book: &'a mut Book, arn: &Arn) -> Result<&'a mut Tags, ApiError> {
     let key = (arn.place.clone(), arn.id.clone());
     match arn.kind.as_str() {
         "cluster" => Ok(&mut book.cluster_mut(&arn.place, &arn.id)?.tags),

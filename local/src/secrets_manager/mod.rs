@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use crate::fields::{Fields, epoch_seconds, page};
 use crate::regional::Regional;
 use crate::request::{ApiError, Caller, Request, Response, json_response};
-use crate::world::{Service, World};
+use crate::world::{Known, Service, World};
 use secret::{Content, Secret};
 
 /// The most bytes a value may have.
@@ -383,6 +383,18 @@ impl Service for SecretsManager {
             Ok(answer) => json_response(200, &answer),
             Err(error) => error.to_json_response(),
         }
+    }
+
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        self.secrets.with(caller, |secrets| {
+            let secret = secrets.get(&found(secrets, caller, name).ok()?)?;
+            Some(Known {
+                arn: secret.arn.clone(),
+                tags: secret.tags.clone(),
+                key: secret.kms_key.clone(),
+                ..Known::default()
+            })
+        })
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Machine {
     created: OffsetDateTime,
     updated: OffsetDateTime,
     revision: Option<String>,
-    tags: BTreeMap<String, String>,
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 impl StepFunctions {
@@ -35,10 +35,12 @@ impl StepFunctions {
         let name = given_name(fields, "name")?;
         refuse_what_is_missing_here(fields)?;
         let definition = fields.required("definition")?;
+        let role_arn = fields.required("roleArn")?;
+        self.check_role(caller, &name, role_arn)?;
         let machine = Machine {
             loaded: self.load(definition)?,
             definition: definition.to_owned(),
-            role_arn: fields.required("roleArn")?.to_owned(),
+            role_arn: role_arn.to_owned(),
             logging: setting(
                 fields,
                 "loggingConfiguration",
@@ -94,6 +96,7 @@ impl StepFunctions {
             definition.clone_into(&mut machine.definition);
         }
         if let Some(role_arn) = fields.text("roleArn")? {
+            self.check_role(caller, &machine.name, role_arn)?;
             role_arn.clone_into(&mut machine.role_arn);
         }
         machine.logging = setting(fields, "loggingConfiguration", machine.logging);
@@ -233,6 +236,24 @@ impl StepFunctions {
         self.places
             .with(caller, |place| place.machines.get(name).cloned())
             .ok_or_else(|| no_machine(arn))
+    }
+
+    /// A role that IAM knows must let Step Functions assume it.
+    fn check_role(&self, caller: &Caller, machine: &str, role_arn: &str) -> Result<(), ApiError> {
+        let world = self.world()?;
+        let machine = machine_arn(caller, machine);
+        let trusted =
+            world
+                .iam()
+                .trusts_service(&world, role_arn, "states.amazonaws.com", &machine);
+        if trusted != Some(false) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            400,
+            "AccessDeniedException",
+            "Neither the global service principal states.amazonaws.com, nor the regional one is authorized to assume the provided role.",
+        ))
     }
 
     fn load(&self, definition: &str) -> Result<StateMachine, ApiError> {

@@ -25,7 +25,7 @@ use crate::lambda::Lambda;
 use crate::recorded::RecordedText;
 use crate::regional::Regional;
 use crate::request::{ApiError, Caller, Request, Response, response};
-use crate::world::{Service, World};
+use crate::world::{Known, Service, World};
 use machines::Machine;
 use names::{StatesArn, check_name, no_execution};
 use redrives::Redrives;
@@ -70,7 +70,7 @@ impl StepFunctions {
     /// No state machines yet. `seed` fixes jitter, UUIDs and tokens.
     #[must_use]
     pub fn new(world: &Arc<World>, lambda: &Arc<Lambda>, seed: u64) -> Self {
-        let tasks = LambdaTasks(Arc::downgrade(lambda));
+        let tasks = LambdaTasks::new(world, lambda);
         let interpreter = Interpreter::new(tasks, Arc::clone(world.clock())).with_seed(seed);
         Self {
             world: Arc::downgrade(world),
@@ -240,6 +240,15 @@ impl Service for StepFunctions {
             Ok(body) => response(200, "application/x-amz-json-1.0", body.to_string()),
             Err(error) => error.to_json_response(),
         }
+    }
+
+    fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
+        let machine = self.machine(caller, name).ok()?;
+        Some(Known {
+            arn: name.to_owned(),
+            tags: machine.tags,
+            ..Known::default()
+        })
     }
 
     fn recorded_texts(&self) -> Vec<RecordedText> {

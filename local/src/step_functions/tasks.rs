@@ -1,26 +1,70 @@
 //! Does what Task states ask for: invokes Lambda functions.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
-use asl_interpreter::{TaskFailure, TaskFuture, TaskRequest, TaskRunner};
+use asl_interpreter::{LambdaInvocation, TaskFailure, TaskFuture, TaskRequest, TaskRunner};
 use serde_json::Value;
 
 use super::names::StatesArn;
 use crate::lambda::Lambda;
 use crate::request::{ApiError, Caller};
+use crate::world::World;
 
 /// Invokes functions in the execution's account and region, as its role.
-pub(super) struct LambdaTasks(pub(super) Weak<Lambda>);
+pub(super) struct LambdaTasks {
+    world: Weak<World>,
+    lambda: Weak<Lambda>,
+}
+
+impl LambdaTasks {
+    pub(super) fn new(world: &Arc<World>, lambda: &Arc<Lambda>) -> Self {
+        Self {
+            world: Arc::downgrade(world),
+            lambda: Arc::downgrade(lambda),
+        }
+    }
+}
 
 impl TaskRunner for LambdaTasks {
     fn run(&self, request: TaskRequest) -> TaskFuture {
-        let lambda = self.0.clone();
+        let (world, lambda) = (self.world.clone(), self.lambda.clone());
         Box::pin(async move {
-            let lambda = lambda.upgrade().ok_or_else(|| {
-                TaskFailure::new("Lambda.ServiceException", "the world has stopped")
-            })?;
+            let stopped = || TaskFailure::new("Lambda.ServiceException", "the world has stopped");
+            let lambda = lambda.upgrade().ok_or_else(stopped)?;
+            // Nothing here may hold the world while it waits: the end of the world ends the wait.
+            check_role(&*world.upgrade().ok_or_else(stopped)?, &request)?;
             invoke(&lambda, &request).await
         })
+    }
+}
+
+/// The state machine's role must be allowed to invoke the function.
+fn check_role(world: &World, request: &TaskRequest) -> Result<(), TaskFailure> {
+    let Some(invocation) = request.lambda() else {
+        return Ok(());
+    };
+    let caller = caller(request).map_err(|error| refusal(&error))?;
+    let function = function_arn(&caller, &invocation);
+    let session = request.execution_arn.rsplit(':').next().unwrap_or_default();
+    world
+        .iam()
+        .may_as(world, &caller, session, "lambda:InvokeFunction", &function)
+        .map_err(|error| refusal(&error))
+}
+
+fn function_arn(caller: &Caller, invocation: &LambdaInvocation) -> String {
+    let function = &invocation.function;
+    let arn = if function.starts_with("arn:") {
+        function.clone()
+    } else {
+        format!(
+            "arn:aws:lambda:{}:{}:function:{function}",
+            caller.region, caller.account
+        )
+    };
+    match invocation.qualifier.as_deref() {
+        None | Some("$LATEST") => arn,
+        Some(qualifier) => format!("{arn}:{qualifier}"),
     }
 }
 
@@ -64,7 +108,9 @@ fn failure(payload: &Value) -> TaskFailure {
 
 /// What the Invoke API answered before a function ran, named as Step Functions does.
 fn refusal(error: &ApiError) -> TaskFailure {
-    let code = if error.code.ends_with("Exception") {
+    // Lambda's model does not know a refusal by IAM, so the client calls it what it calls the unknown.
+    let modelled = error.code.ends_with("Exception") && error.code != "AccessDeniedException";
+    let code = if modelled {
         error.code.as_str()
     } else {
         "AWSLambdaException"

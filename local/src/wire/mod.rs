@@ -146,6 +146,15 @@ pub(crate) fn write(
     response
 }
 
+/// An error in the protocol of its request, from before any service has seen it.
+pub(crate) fn refuse(request: &Request, error: &ApiError) -> Response {
+    let names = Names {
+        namespace: "",
+        error_shape: |code| code,
+    };
+    write(protocol(request), &names, "", "", Err(error.clone()))
+}
+
 fn shaped(names: &Names, error: &ApiError) -> ApiError {
     ApiError::new(
         error.status,

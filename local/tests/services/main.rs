@@ -6,6 +6,7 @@
     reason = "in a test that is how a surprise is reported"
 )]
 
+mod api_gateway;
 mod client;
 mod cloudwatch;
 mod dynamodb;
@@ -15,7 +16,9 @@ mod kms;
 mod lambda;
 mod parameter_store;
 mod processes;
+mod scheduler;
 mod secrets_manager;
 mod sns;
+mod sqs;
 mod step_functions;
 mod sts;
