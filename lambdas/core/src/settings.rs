@@ -25,6 +25,8 @@ pub struct Settings {
     pub settings_parameter: String,
     /// The path of the profiles in Parameter Store, without a trailing slash: `AURORA_RESTORE_PROFILES`.
     pub profiles_path: String,
+    /// The state machine, which only the functions that start restores are told: [`Self::STATE_MACHINE_VARIABLE`].
+    pub state_machine_arn: Option<String>,
 }
 
 impl Settings {
@@ -37,21 +39,16 @@ impl Settings {
         "AURORA_RESTORE_PROFILES",
     ];
 
+    /// The variable of [`Self::state_machine_arn`].
+    pub const STATE_MACHINE_VARIABLE: &'static str = "AURORA_RESTORE_STATE_MACHINE_ARN";
+
     /// Reads the environment through `variable`.
     ///
     /// # Errors
     /// AR0004 naming the variable that is missing or empty.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, StepError> {
-        let read = |name: &str| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .ok_or_else(|| {
-                    StepError::new(
-                        &AR0004,
-                        format!("environment variable `{name}` is not set on this function"),
-                    )
-                })
-        };
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let read = |name: &str| given(name).ok_or_else(|| is_not_set(name));
         let [pipeline, table, topic, settings, profiles] = Self::VARIABLES;
         Ok(Self {
             pipeline: read(pipeline)?,
@@ -59,7 +56,17 @@ impl Settings {
             topic_arn: read(topic)?,
             settings_parameter: read(settings)?,
             profiles_path: read(profiles)?,
+            state_machine_arn: given(Self::STATE_MACHINE_VARIABLE),
         })
+    }
+
+    /// The state machine's ARN, for functions that start restores.
+    ///
+    /// # Errors
+    /// AR0004 naming the variable when this function was not told.
+    pub fn state_machine_arn(&self) -> Result<&str, StepError> {
+        let arn = self.state_machine_arn.as_deref();
+        arn.ok_or_else(|| is_not_set(Self::STATE_MACHINE_VARIABLE))
     }
 
     /// Reads the process's environment.
@@ -75,7 +82,7 @@ impl Settings {
     }
 
     /// The same as environment variables, for whoever deploys functions.
-    pub fn to_environment(&self) -> [(&'static str, String); 5] {
+    pub fn to_environment(&self) -> Vec<(&'static str, String)> {
         let values = [
             self.pipeline.clone(),
             self.table.clone(),
@@ -83,9 +90,18 @@ impl Settings {
             self.settings_parameter.clone(),
             self.profiles_path.clone(),
         ];
-        let mut values = values.into_iter();
-        Self::VARIABLES.map(|name| (name, values.next().unwrap_or_default()))
+        let mut environment: Vec<_> = Self::VARIABLES.into_iter().zip(values).collect();
+        let arn = self.state_machine_arn.clone();
+        environment.extend(arn.map(|arn| (Self::STATE_MACHINE_VARIABLE, arn)));
+        environment
     }
+}
+
+fn is_not_set(variable: &str) -> StepError {
+    StepError::new(
+        &AR0004,
+        format!("environment variable `{variable}` is not set on this function"),
+    )
 }
 
 /// What a request must not choose.
@@ -260,6 +276,17 @@ mod tests {
     }
 
     #[test]
+    fn only_who_starts_restores_must_know_the_state_machine() {
+        let known = |name: &str| (name != Settings::STATE_MACHINE_VARIABLE).then(|| "x".to_owned());
+        let error = Settings::read(known)
+            .unwrap()
+            .state_machine_arn()
+            .unwrap_err();
+        assert_eq!(error.code().id, "AR0004");
+        assert!(error.message().contains(Settings::STATE_MACHINE_VARIABLE));
+    }
+
+    #[test]
     fn settings_survive_the_environment() {
         let settings = Settings {
             pipeline: "p".into(),
@@ -267,6 +294,7 @@ mod tests {
             topic_arn: "a".into(),
             settings_parameter: "/s".into(),
             profiles_path: "/p".into(),
+            state_machine_arn: Some("m".into()),
         };
         let environment = settings.to_environment();
         let read = Settings::read(|name| {

@@ -250,6 +250,42 @@ impl Table {
             .collect())
     }
 
+    /// A page of the items whose attribute, the key of this index, has this value, newest start first, after the item
+    /// with the key `after`; and the key to go on after, when there may be more.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn page_of_index(
+        &self,
+        index: &str,
+        (attribute, value): (&str, &str),
+        most: i32,
+        after: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), StepError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(index)
+            .key_condition_expression("#attribute = :value")
+            .expression_attribute_names("#attribute", attribute)
+            .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
+            .scan_index_forward(false)
+            .limit(most)
+            .set_exclusive_start_key(after.map(|item| item.0))
+            .send()
+            .await;
+        let found = found.map_err(|error| {
+            StepError::from_sdk(
+                format!("read the index `{index}` of the state table"),
+                error,
+            )
+        })?;
+        let items = found.items.unwrap_or_default();
+        let next = found.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok((items.into_iter().map(Item).collect(), next.map(Item)))
+    }
+
     /// Deletes one item, if it is there.
     ///
     /// # Errors

@@ -1,0 +1,177 @@
+//! Starts the restore that a schedule asks for, once for every time it asks.
+//!
+//! EventBridge Scheduler delivers at least once. The restore's id is made of the
+//! schedule's name and the time the schedule was meant to run, and an execution's
+//! name is taken for good: a second delivery finds that it has nothing to do.
+//! Whether the request can and may be carried out is Plan's to say, so that a
+//! schedule whose request is wrong fails as loudly as any other restore.
+
+mod schedule;
+
+use aurora_restore_core::errors::{AR0001, AR0031, wire_code};
+use aurora_restore_core::metrics::{self, Unit};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::step::{StepFuture, answer};
+use aurora_restore_core::{Context, Step, StepError, request};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+pub use schedule::restore_id;
+
+/// The step.
+pub const STEP: Step = Step { name: "start", run };
+
+/// Step Functions takes an input of at most 256 KiB (StartExecution).
+const INPUT_BYTES_MAX: usize = 262_144;
+
+/// What a schedule's target is given as its input.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Event {
+    schedule: String,
+    scheduled_time: String,
+    request: Value,
+}
+
+/// A restore that is under way, or was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// The restore.
+    pub restore_id: String,
+    /// Its execution.
+    pub execution_arn: String,
+    /// Whether this call started it; `false` when it had been started before.
+    pub started: bool,
+}
+
+fn run(context: &Context, event: Value) -> StepFuture<'_> {
+    Box::pin(async move {
+        let event: Event = request::from_value(event).map_err(malformed)?;
+        let id = restore_id(&event.schedule, &event.scheduled_time)?;
+        answer(&start(context, &id, &event.request).await?)
+    })
+}
+
+/// People write a schedule's input: what is wrong with it is not a defect of ours.
+fn malformed(problem: String) -> StepError {
+    StepError::new(
+        &AR0001,
+        format!(
+            "the schedule's input: {problem}; expected `schedule` (its name), `scheduledTime` \
+             (`<aws.scheduler.scheduled-time>`) and `request`"
+        ),
+    )
+}
+
+/// Starts a restore, or finds that one of this id was started before.
+///
+/// Step Functions answers with the execution under way when name and input are the same, and refuses a name that
+/// was used within 90 days otherwise. A name used longer ago is refused by Plan, from the state table.
+///
+/// # Errors
+/// AR0001 when the request is no object or too large; AR0004 when the function was not told the state machine.
+pub async fn start(
+    context: &Context,
+    id: &RestoreId,
+    request: &Value,
+) -> Result<Started, StepError> {
+    let state_machine_arn = context.settings.state_machine_arn()?;
+    let input = input(request)?;
+    let asked_at = context.clock.now();
+    let answer = context
+        .aws
+        .sfn()
+        .start_execution()
+        .state_machine_arn(state_machine_arn)
+        .name(id.as_str())
+        .input(input)
+        .send()
+        .await;
+    let started = match answer {
+        Ok(answer) => answer
+            .start_date()
+            .to_millis()
+            .is_ok_and(|start| start >= millis(asked_at)),
+        Err(error) if wire_code(&error) == Some("ExecutionAlreadyExists") => false,
+        Err(error) => {
+            return Err(StepError::from_sdk(
+                format!("start restore `{}`", id.as_str()),
+                error,
+            ));
+        }
+    };
+    tracing::info!(restoreId = id.as_str(), started, "start");
+    metrics::emit(
+        context,
+        &[],
+        &[("RestoresStarted", Unit::Count, f64::from(u8::from(started)))],
+    );
+    Ok(Started {
+        restore_id: id.as_str().to_owned(),
+        execution_arn: execution_arn(state_machine_arn, id),
+        started,
+    })
+}
+
+/// Step Functions tells times to the millisecond; an execution that began before we asked was there already.
+fn millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+fn input(request: &Value) -> Result<String, StepError> {
+    if !request.is_object() {
+        return Err(StepError::new(
+            &AR0001,
+            format!("at `request`: {request}, expected a JSON object"),
+        ));
+    }
+    let input = request.to_string();
+    if input.len() > INPUT_BYTES_MAX {
+        return Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `request`: {} bytes of JSON, expected at most {INPUT_BYTES_MAX}: keep it in a profile",
+                input.len()
+            ),
+        ));
+    }
+    Ok(input)
+}
+
+/// The ARN of a restore's execution, from its state machine's.
+pub fn execution_arn(state_machine_arn: &str, id: &RestoreId) -> String {
+    let machine = state_machine_arn.replacen(":stateMachine:", ":execution:", 1);
+    format!("{machine}:{}", id.as_str())
+}
+
+/// Whether the execution of this ARN was started with this request.
+///
+/// # Errors
+/// AR0031 when Step Functions does not know the execution yet, and what else it refuses.
+pub async fn was_started_with(
+    context: &Context,
+    execution_arn: &str,
+    request: &Value,
+) -> Result<bool, StepError> {
+    let action = format!("describe execution `{execution_arn}`");
+    let found = context
+        .aws
+        .sfn()
+        .describe_execution()
+        .execution_arn(execution_arn)
+        .send()
+        .await;
+    match found {
+        Ok(found) => {
+            let input = found.input().map(serde_json::from_str::<Value>);
+            Ok(input.is_some_and(|input| input.is_ok_and(|input| input == *request)))
+        }
+        // It refused the name a moment ago: what it describes lags behind what it starts.
+        Err(error) if wire_code(&error) == Some("ExecutionDoesNotExist") => {
+            Err(StepError::new(&AR0031, format!("failed to {action}")).caused_by(error))
+        }
+        Err(error) => Err(StepError::from_sdk(action, error)),
+    }
+}
