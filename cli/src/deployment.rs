@@ -1,7 +1,8 @@
-//! Puts the pipeline into a local cloud: table, topic, parameters, functions, the
-//! state machine from the committed definition, and the rules that wake waits and
-//! send the reaper on its way.
+//! Puts the pipeline into a local cloud: a stack of the committed template, with the
+//! committed definition and the steps' own code where `aws cloudformation package`
+//! would upload files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use aurora_restore_core::aws::{self, Clients};
 use aurora_restore_core::logs::{self, LogSink};
-use aurora_restore_core::settings::DeployedSettings;
-use aurora_restore_core::{Clock, Context, Step, runtime, step};
+use aurora_restore_core::settings::{DatabaseTls, Flow};
+use aurora_restore_core::{Clock, Context, Settings, Step, StepError, runtime, step};
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sns::config::Credentials;
+use local_cloud::cloudformation::{Artefacts, Template, ValidationError};
 use local_cloud::lambda::{FunctionError, FunctionKind, FunctionSettings, Invocation};
 use local_cloud::{AccessKey, Caller, LocalCloud};
 use serde_json::{Value, json};
@@ -24,8 +26,21 @@ use crate::stack::Stack;
 /// The committed definition, with placeholders for the functions' ARNs.
 pub const DEFINITION: &str = include_str!("../../statemachine/restore.asl.json");
 
+/// The committed template of the pipeline.
+pub const TEMPLATE: &str = include_str!("../../cloudformation/pipeline.yaml");
+
+/// The committed template of the HTTP API.
+pub const API_TEMPLATE: &str = include_str!("../../cloudformation/api.yaml");
+
+/// Where the template says that the definition is.
+const DEFINITION_PATH: &str = "../statemachine/restore.asl.json";
+
+/// The group without ingress that restored clusters live in until they are proved safe: the local cloud derives
+/// the id from the template's `QuarantineSecurityGroup`.
+pub const QUARANTINE_GROUP: &str = "sg-0quarantine";
+
 /// Every step, as it is deployed.
-pub const STEPS: [Step; 11] = [
+pub const STEPS: [Step; 13] = [
     plan::STEP,
     copy_snapshot::STEP,
     restore::STEP,
@@ -37,10 +52,9 @@ pub const STEPS: [Step; 11] = [
     cleanup::STEP,
     notify::STEP,
     reap::STEP,
+    start::STEP,
+    api::STEP,
 ];
-
-/// How often the reaper comes by itself: what takes RDS minutes to remove takes a pass or two.
-pub const REAP_EVERY: &str = "rate(5 minutes)";
 
 /// How the functions run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,73 +95,136 @@ impl Functions {
     }
 }
 
-/// Deploys the pipeline.
+/// What the deployed settings of a local cloud are made of, and what its functions may reach.
+#[derive(Clone, Debug)]
+pub struct DeploymentOptions {
+    /// Which sources may flow to which targets.
+    pub flows: Vec<Flow>,
+    /// How the functions that speak SQL check the server they reach.
+    pub database_tls: DatabaseTls,
+}
+
+/// Deploys the pipeline: makes a stack of the committed template.
 ///
 /// # Errors
 /// What the local cloud refuses.
 pub async fn deploy(
     cloud: &LocalCloud,
     stack: &Stack,
-    settings: &DeployedSettings,
+    options: &DeploymentOptions,
     functions: &Functions,
 ) -> Result<()> {
-    let caller = root(stack);
-    create_table(cloud, &caller, stack).await?;
-    put_parameter(
-        cloud,
-        stack,
-        &stack.settings().settings_parameter,
-        &serde_json::to_string(settings)?,
-    )
-    .await?;
-    let config = sdk_config(cloud, &stack.region, &cloud.root_key(&stack.account));
-    aws_sdk_sns::Client::new(&config)
-        .create_topic()
-        .name(stack.topic_name())
-        .send()
-        .await
-        .context("create the topic")?;
-    let mut definition = DEFINITION.to_owned();
-    for step in STEPS {
-        let arn = add_function(cloud, stack, step, functions)?;
-        definition = definition.replace(&placeholder(step.name), &arn);
-    }
+    let artefacts = Committed { cloud, functions };
+    let parameters = parameters(options)?;
     cloud
-        .put_state_machine(&stack.name, &definition)
-        .map_err(|error| anyhow!("{error}"))?;
-    let on_rds = json!({"source": ["aws.rds"], "detail-type": ["RDS DB Cluster Event", "RDS DB Instance Event"]});
-    put_rule(
-        cloud,
-        &caller,
-        stack,
-        "wake",
-        json!({"Name": stack.function_name("wake"), "EventPattern": on_rds.to_string()}),
-    )
-    .await?;
-    put_rule(
-        cloud,
-        &caller,
-        stack,
-        "reap",
-        json!({"Name": stack.function_name("reap"), "ScheduleExpression": REAP_EVERY}),
-    )
-    .await?;
-    let on_end = json!({
-        "source": ["aws.states"],
-        "detail-type": ["Step Functions Execution Status Change"],
-        "detail": {
-            "status": ["FAILED", "TIMED_OUT", "ABORTED"],
-            "stateMachineArn": [stack.state_machine_arn()],
-        },
-    });
-    put_rule(
-        cloud,
-        &caller,
-        stack,
-        "reap",
-        json!({"Name": stack.function_name("reap-ended"), "EventPattern": on_end.to_string()}),
-    )
-    .await
+        .cloudformation()
+        .create_stack(
+            &root(stack),
+            &stack.name,
+            template()?,
+            &parameters,
+            &artefacts,
+        )
+        .await
+        .map(drop)
+        .context("deploy cloudformation/pipeline.yaml")
+}
+
+/// Deploys the HTTP API of a deployed pipeline: makes a stack of its template. Gives the path where the endpoint
+/// serves it.
+///
+/// # Errors
+/// What the local cloud refuses.
+pub async fn deploy_api(
+    cloud: &LocalCloud,
+    stack: &Stack,
+    functions: &Functions,
+) -> Result<String> {
+    let template = Template::parse(API_TEMPLATE);
+    let template = template.map_err(|error| anyhow!("cloudformation/api.yaml: {error}"))?;
+    let artefacts = Committed { cloud, functions };
+    let pipeline = cloud.cloudformation().stack(&root(stack), &stack.name);
+    let key = pipeline.and_then(|pipeline| pipeline.outputs().get("PipelineKeyArn").cloned());
+    let parameters = [
+        ("PipelineName", stack.name.clone()),
+        ("PipelineKeyArn", key.unwrap_or_default()),
+    ];
+    let parameters = parameters
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    let name = format!("{}-api", stack.name);
+    let made = cloud
+        .cloudformation()
+        .create_stack(&root(stack), &name, &template, &parameters, &artefacts)
+        .await
+        .context("deploy cloudformation/api.yaml")?;
+    let id = made.outputs().get("RestApiId").cloned();
+    let id = id.ok_or_else(|| anyhow!("cloudformation/api.yaml has no output RestApiId"))?;
+    Ok(format!("/restapis/{id}/live/_user_request_"))
+}
+
+/// The committed template, read once: a process may deploy it hundreds of times.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn template() -> Result<&'static Template> {
+    static TEMPLATE_READ: OnceLock<Result<Template, ValidationError>> = OnceLock::new();
+    TEMPLATE_READ
+        .get_or_init(|| Template::parse(TEMPLATE))
+        .as_ref()
+        .map_err(|error| anyhow!("cloudformation/pipeline.yaml: {error}"))
+}
+
+/// The template's parameters, as for an account with one VPC and any source.
+fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
+    let targets: BTreeSet<&str> = options
+        .flows
+        .iter()
+        .map(|flow| flow.target.as_str())
+        .collect();
+    let targets: Vec<&str> = targets.into_iter().collect();
+    let target_names = match targets.as_slice() {
+        [one] => one,
+        _ => "*",
+    };
+    let parameters = [
+        ("TargetClusterNames", target_names.to_owned()),
+        (
+            "SourceSecretArns",
+            "arn:aws:secretsmanager:*:*:secret:*".to_owned(),
+        ),
+        ("Flows", serde_json::to_string(&options.flows)?),
+        ("DatabaseTls", serde_json::to_string(&options.database_tls)?),
+        ("OwnSecretNames", "*".to_owned()),
+        ("VpcId", "vpc-0local".to_owned()),
+        ("SubnetIds", "subnet-0local1,subnet-0local2".to_owned()),
+    ];
+    Ok(parameters
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
+}
+
+/// What the template's paths lead to: the committed definition, and the steps as they are built.
+struct Committed<'a> {
+    cloud: &'a LocalCloud,
+    functions: &'a Functions,
+}
+
+impl Artefacts for Committed<'_> {
+    fn function(&self, path: &str, _settings: &FunctionSettings) -> Result<FunctionKind, String> {
+        let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str());
+        let step = STEPS.into_iter().find(|step| Some(step.name) == stem);
+        let step = step.ok_or_else(|| format!("`{path}` is the package of no step"))?;
+        function_kind(self.cloud, step, self.functions).map_err(|error| error.to_string())
+    }
+
+    fn text(&self, path: &str) -> Result<String, String> {
+        if path == DEFINITION_PATH {
+            Ok(DEFINITION.to_owned())
+        } else {
+            Err(format!("`{path}`: expected {DEFINITION_PATH}"))
+        }
+    }
 }
 
 /// `${CopySnapshotFunctionArn}` for `copy-snapshot`.
@@ -189,33 +266,6 @@ async fn call(
         .map_err(|error| anyhow!("{target}: {error}"))
 }
 
-async fn create_table(cloud: &LocalCloud, caller: &Caller, stack: &Stack) -> Result<()> {
-    let index = |name: &str, key: &str| {
-        json!({
-            "IndexName": name,
-            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}, {"AttributeName": "startedAt", "KeyType": "RANGE"}],
-            "Projection": {"ProjectionType": "ALL"}
-        })
-    };
-    let text = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
-    let body = json!({
-        "TableName": stack.table(),
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [text("pk"), text("sk"), text("status"), text("target"), text("startedAt")],
-        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        "GlobalSecondaryIndexes": [index("by-status", "status"), index("by-target", "target")]
-    });
-    call(
-        cloud,
-        caller,
-        "dynamodb",
-        "DynamoDB_20120810.CreateTable",
-        body,
-    )
-    .await
-    .map(|_| ())
-}
-
 /// Puts a parameter, or replaces it.
 ///
 /// # Errors
@@ -239,57 +289,30 @@ pub async fn put_parameter(
         .map(|_| ())
 }
 
-/// Puts a rule whose target is the function of a step.
-async fn put_rule(
-    cloud: &LocalCloud,
-    caller: &Caller,
-    stack: &Stack,
-    step: &str,
-    rule: Value,
-) -> Result<()> {
-    let function = format!(
-        "arn:aws:lambda:{}:{}:function:{}",
-        stack.region,
-        stack.account,
-        stack.function_name(step)
-    );
-    let targets = json!({"Rule": rule["Name"], "Targets": [{"Id": step, "Arn": function}]});
-    call(cloud, caller, "events", "AWSEvents.PutRule", rule).await?;
-    call(cloud, caller, "events", "AWSEvents.PutTargets", targets)
-        .await
-        .map(|_| ())
-}
-
-/// Deploys a step as a function, or replaces the one of its name; gives the function's ARN.
+/// Gives the function of a step other code; it keeps its role, environment and timeout. Gives the function's ARN.
 ///
 /// # Errors
-/// What Lambda refuses, or when the step's binary is missing.
-pub fn add_function(
+/// When there is no such function, or the step's binary is missing.
+pub fn replace_function(
     cloud: &LocalCloud,
     stack: &Stack,
     step: Step,
     functions: &Functions,
 ) -> Result<String> {
-    let mut settings = FunctionSettings::new(stack.function_name(step.name))
-        .timeout(Duration::from_secs(timeout_seconds(step)));
-    for (name, value) in stack.settings().to_environment() {
-        settings = settings.variable(name, value);
-    }
-    let kind = match functions {
-        Functions::InProcess { count_work } => in_process(cloud, stack, step, *count_work),
-        Functions::Processes { directory } => FunctionKind::process(binary(directory, step)?),
-    };
+    let name = stack.function_name(step.name);
+    let settings = cloud
+        .lambda()
+        .settings(&root(stack), &name)
+        .map_err(|error| anyhow!("{error}"))?;
     cloud
-        .add_function(settings, kind)
+        .add_function(settings, function_kind(cloud, step, functions)?)
         .map_err(|error| anyhow!("{error}"))
 }
 
-/// As long as the state that calls it waits: checks of the request's own take time.
-fn timeout_seconds(step: Step) -> u64 {
-    if step.name == verify::STEP.name {
-        900
-    } else {
-        300
+fn function_kind(cloud: &LocalCloud, step: Step, functions: &Functions) -> Result<FunctionKind> {
+    match functions {
+        Functions::InProcess { count_work } => Ok(in_process(cloud, step, *count_work)),
+        Functions::Processes { directory } => Ok(FunctionKind::process(binary(directory, step)?)),
     }
 }
 
@@ -306,10 +329,9 @@ fn binary(directory: &Path, step: Step) -> Result<PathBuf> {
 }
 
 /// The step as the deployed binary runs it, less the Runtime API.
-fn in_process(cloud: &LocalCloud, stack: &Stack, step: Step, count_work: bool) -> FunctionKind {
+fn in_process(cloud: &LocalCloud, step: Step, count_work: bool) -> FunctionKind {
     let clients: Arc<OnceLock<Clients>> = Arc::default();
-    let settings = stack.settings();
-    let configuration = Configuration::of(cloud, &stack.region);
+    let configuration = Configuration::of(cloud, cloud.region());
     let world_clock = Arc::clone(cloud.world().clock());
     let clock = Clock::new(move || world_clock.now());
     FunctionKind::in_process(move |invocation: Invocation| {
@@ -318,13 +340,16 @@ fn in_process(cloud: &LocalCloud, stack: &Stack, step: Step, count_work: bool) -
             .clone();
         let sink = invocation.log.clone();
         let log = LogSink::new(move |line| sink.line(line));
-        let context = Context {
-            settings: settings.clone(),
-            aws,
-            clock: clock.clone(),
-            log: log.clone(),
-        };
+        let clock = clock.clone();
         async move {
+            let environment = &invocation.environment;
+            let settings = Settings::read(|name| environment.get(name).cloned());
+            let context = Context {
+                settings: settings.map_err(|error| refused(&error))?,
+                aws,
+                clock,
+                log: log.clone(),
+            };
             let began = std::time::Instant::now();
             let outcome = step::execute(&context, &step, invocation.payload)
                 .with_subscriber(logs::subscriber(log))
@@ -332,13 +357,16 @@ fn in_process(cloud: &LocalCloud, stack: &Stack, step: Step, count_work: bool) -
             if count_work {
                 tokio::time::advance(began.elapsed()).await;
             }
-            outcome.map_err(|error| {
-                let payload = runtime::error_payload(&error);
-                let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
-                FunctionError::new(text("errorType"), text("errorMessage"))
-            })
+            outcome.map_err(|error| refused(&error))
         }
     })
+}
+
+/// What Step Functions sees of an error.
+fn refused(error: &StepError) -> FunctionError {
+    let payload = runtime::error_payload(error);
+    let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
+    FunctionError::new(text("errorType"), text("errorMessage"))
 }
 
 /// What SDK configurations for a cloud have in common.

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use aurora_restore_core::settings::{DatabaseTls, DeployedSettings, Flow};
+use aurora_restore_core::settings::{DatabaseTls, Flow};
 use aws_config::SdkConfig;
 use local_cloud::LocalCloud;
 use local_cloud::rds::{Rds, RdsSettings};
 use local_cloud::server::Server;
 use time::OffsetDateTime;
 
-use crate::deployment::{self, Functions};
+pub use crate::deployment::QUARANTINE_GROUP;
+use crate::deployment::{self, DeploymentOptions, Functions};
 use crate::remote::Pipeline;
 use crate::stack::Stack;
 
-/// The group without ingress that restored clusters live in until they are proved safe.
-pub const QUARANTINE_GROUP: &str = "sg-0quarantine";
 /// The group that may reach the target in the end.
 pub const FINAL_GROUP: &str = "sg-0staging";
 /// The cloud's clock runs at most this many times as fast as tokio's: time limits of the definition pass with it,
@@ -105,8 +104,11 @@ impl LocalPipeline {
             account: cloud.account().to_owned(),
             region: cloud.region().to_owned(),
         };
-        let settings = deployed_settings(&rds, options.flows);
-        deployment::deploy(&cloud, &stack, &settings, &options.functions).await?;
+        let deployment = DeploymentOptions {
+            flows: options.flows,
+            database_tls: database_tls(&rds),
+        };
+        deployment::deploy(&cloud, &stack, &deployment, &options.functions).await?;
         let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
         let pipeline = Pipeline::new(&config, stack.clone());
         Ok(Self {
@@ -165,17 +167,12 @@ impl LocalPipeline {
     }
 }
 
-fn deployed_settings(rds: &Rds, flows: Vec<Flow>) -> DeployedSettings {
-    let database_tls = match rds.certificate_authority() {
+/// The world's own certificate authority is in no trust store; without TLS on the servers, none is asked for.
+fn database_tls(rds: &Rds) -> DatabaseTls {
+    match rds.certificate_authority() {
         Some(authorities_pem) => DatabaseTls::VerifyFullWith {
             authorities_pem: authorities_pem.to_owned(),
         },
         None => DatabaseTls::Disable,
-    };
-    DeployedSettings {
-        quarantine_security_group_ids: vec![QUARANTINE_GROUP.to_owned()],
-        quarantine_parameter_groups: Default::default(),
-        flows,
-        database_tls,
     }
 }

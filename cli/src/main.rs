@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use aurora_restore::cost;
-use aurora_restore::deployment::Functions;
+use aurora_restore::deployment::{self, Functions};
 use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
 use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
@@ -257,7 +257,9 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
     if lambdas == Lambdas::Processes {
         options.functions = Functions::processes()?;
     }
+    let functions = options.functions.clone();
     let local = LocalPipeline::start(options).await?;
+    let api = deployment::deploy_api(&local.cloud, &local.stack, &functions).await?;
     let endpoint = local
         .server
         .as_ref()
@@ -265,7 +267,8 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
         .unwrap_or_default();
     print(&format!(
         "export AWS_ENDPOINT_URL={endpoint}\nexport AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
-         export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=local\nexport STATE_MACHINE_ARN={machine}",
+         export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=local\n\
+         export API_URL={endpoint}{api}\nexport STATE_MACHINE_ARN={machine}",
         region = local.stack.region,
         account = local.stack.account,
         machine = local.stack.state_machine_arn(),

@@ -60,6 +60,7 @@ impl Stack {
             ),
             settings_parameter: format!("/{}/settings", self.name),
             profiles_path: format!("/{}/profiles", self.name),
+            state_machine_arn: Some(self.state_machine_arn()),
         }
     }
 }
