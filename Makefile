@@ -1,6 +1,6 @@
 # What there is to do here. Each target does its own set-up (scripts/setup) and says what it installs.
 #
-#   ARGS      for `make rehearse`, `make test`, `make faults` and `make mutants`, such as ARGS=--json or ARGS=a_test_by_name
+#   ARGS      for `make rehearse`, `make test`, `make faults`, `make iam` and `make mutants`, such as ARGS=--json or ARGS=a_test_by_name
 #   ARCH      for `make package` and `make deploy`: x86_64 or arm64
 #   LOCKED    --locked in CI: Cargo.lock must be up to date
 
@@ -13,7 +13,7 @@ TEMPLATES := $(wildcard cloudformation/*.yaml)
 SHELL_SCRIPTS := scripts/setup .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test faults faults-nightly mutants check check-templates test-templates advisories package package-twice deploy bench bench-flow bench-cold-start
+.PHONY: help rehearse test faults faults-nightly iam mutants check check-templates test-templates advisories package package-twice deploy bench bench-flow bench-cold-start
 
 help: ## Say what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ faults: ## A restore under every single fault, and pairs of them. ARGS="--case '
 
 faults-nightly: ## The same with every fault of an undo and of the reaper, and every pair of faults: takes a night.
 	@$(MAKE) faults ARGS="--endings all --pairs all $(ARGS)"
+
+iam: ## The roles of the template: enough for every restore, nothing too much, no use against others' resources.
+	@scripts/setup rehearse
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@$(TARGET)/debug/iam $(ARGS)
 
 # One in so many of the mutants; the first number chooses which.
 SHARD ?= 0/60

@@ -85,7 +85,8 @@ fn the_committed_definition_is_accepted_by_the_interpreter() {
 }
 
 #[test]
-fn every_step_but_those_of_events_is_called_by_some_state_and_every_state_calls_a_step() {
+fn every_step_but_those_of_events_and_requests_is_called_by_some_state_and_every_state_calls_a_step()
+ {
     let called: BTreeSet<String> = tasks()
         .values()
         .map(|task| {
@@ -97,7 +98,7 @@ fn every_step_but_those_of_events_is_called_by_some_state_and_every_state_calls_
         .collect();
     let deployed: BTreeSet<String> = STEPS
         .iter()
-        .filter(|step| !["wake", "reap"].contains(&step.name))
+        .filter(|step| !["wake", "reap", "start", "api"].contains(&step.name))
         .map(|step| placeholder(step.name))
         .collect();
     assert_eq!(called, deployed);

@@ -35,7 +35,7 @@ pub(crate) fn deploy_undo_by_tag(scene: &Scene) {
 fn deploy(scene: &Scene, step: Step) {
     let functions = Functions::InProcess { count_work: false };
     let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
-    deployment::add_function(cloud, stack, step, &functions).unwrap();
+    deployment::replace_function(cloud, stack, step, &functions).unwrap();
 }
 
 fn real<'a>(step: &'static str, context: &'a Context, event: Value) -> StepFuture<'a> {

@@ -7,11 +7,13 @@
     reason = "what cannot be is a failed test"
 )]
 
+mod api;
 mod cost;
 mod failures;
 mod rds_failures;
 mod reaper;
 mod redrive;
 mod restores;
+mod schedules;
 mod steps;
 mod waiting;

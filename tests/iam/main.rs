@@ -1,0 +1,344 @@
+//! `make iam`: what the roles of the template are worth.
+//!
+//! - **Sufficient.** Every scenario is played with the roles as they are deployed, and
+//!   nothing is denied.
+//! - **Necessary.** Every action of every statement is taken away in turn, and a scenario
+//!   that used it is denied something. What no scenario uses must be on a list with a
+//!   reason, and nothing else may be there.
+//! - **Negative.** With each role's credentials everything is tried against what is not
+//!   ours, and all of it is denied.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a trial that cannot be set up is a failure, and the table is the result"
+)]
+
+mod scenarios;
+mod strangers;
+mod trial;
+mod unexercised;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use clap::Parser;
+use local_cloud::iam::{Decision, Evaluation};
+use pipeline_tests::{Original, Scene};
+
+use trial::{Permission, Played, in_virtual_time, permissions, play, side_by_side};
+
+/// At least so many attempts on others' resources for each role.
+const ATTEMPTS_MIN: usize = 60;
+
+/// Proves the roles of the template sufficient, necessary and of no use against others' resources.
+#[derive(Parser)]
+struct Arguments {
+    /// Fixes names, tokens and jitter.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Plays so many scenarios at a time.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Takes away only actions whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// The stack's name.
+const STACK: &str = aurora_restore::local::STACK;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let threads = arguments
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+    println!("see this run again with ARGS=\"--seed {seed}\"\n");
+    let original = in_virtual_time(Original::make(seed));
+    let (granted, denying) = in_virtual_time(deployed(&original, seed));
+
+    let played = side_by_side(scenarios::ALL, threads, |scenario| {
+        play(scenario, &original, seed, None)
+    });
+    let mut complaints = sufficient(&played);
+    let (strangers, asked) = strangers::try_all(&original, seed);
+    complaints.extend(negative(&strangers));
+    complaints.extend(unused_denials(&denying, &played, &asked));
+    let uses = Uses::of(&granted, &played);
+    complaints.extend(uses.complaints());
+    let chosen: Vec<(&Permission, usize)> = uses.necessary_in(&arguments.only);
+    let taken = side_by_side(&chosen, threads, |(permission, place)| {
+        play(&scenarios::ALL[*place], &original, seed, Some(permission))
+    });
+    let (survived, missed) = necessary(&chosen, &taken);
+    complaints.extend(missed);
+    print_table(&granted, &uses, &strangers, &chosen, &survived);
+    if complaints.is_empty() {
+        println!("\nAll of it holds.");
+        return ExitCode::SUCCESS;
+    }
+    eprintln!();
+    for complaint in &complaints {
+        eprintln!("FAILED {complaint}");
+    }
+    ExitCode::FAILURE
+}
+
+/// What the deployed roles allow, and what they deny.
+async fn deployed(original: &Original, seed: u64) -> (Vec<Permission>, Vec<Permission>) {
+    let options = aurora_restore::local::LocalOptions::in_process(seed);
+    let scene = Scene::of(original, options).await;
+    let roles = scene.local.cloud.iam().roles();
+    let found = (
+        permissions(&roles, STACK, "Allow"),
+        permissions(&roles, STACK, "Deny"),
+    );
+    scene.local.shutdown().await;
+    found
+}
+
+fn sufficient(played: &[Played]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (scenario, played) in scenarios::ALL.iter().zip(played) {
+        let name = scenario.name;
+        if let Err(reason) = &played.verdict {
+            complaints.push(format!("sufficient: `{name}`: {reason}"));
+        }
+        for denial in played.denials() {
+            complaints.push(format!("sufficient: `{name}`: denied {denial}"));
+        }
+    }
+    complaints
+}
+
+fn negative(strangers: &[strangers::Tried]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for tried in strangers {
+        if tried.attempts < ATTEMPTS_MIN {
+            complaints.push(format!(
+                "negative: {} has {} attempts, fewer than {ATTEMPTS_MIN}",
+                tried.role, tried.attempts
+            ));
+        }
+        for name in &tried.let_through {
+            complaints.push(format!("negative: {} was let through: {name}", tried.role));
+        }
+    }
+    complaints
+}
+
+/// A deny that nothing meets protects nothing.
+fn unused_denials(
+    denying: &[Permission],
+    played: &[Played],
+    asked: &BTreeSet<Evaluation>,
+) -> Vec<String> {
+    let evaluations: Vec<&Evaluation> = played
+        .iter()
+        .flat_map(|played| &played.evaluations)
+        .chain(asked)
+        .filter(|evaluation| evaluation.decision == Decision::ExplicitlyDenied)
+        .collect();
+    let met = |permission: &&Permission| {
+        evaluations.iter().any(|evaluation| {
+            evaluation
+                .grounds
+                .iter()
+                .any(|ground| permission.is(evaluation, ground, STACK))
+        })
+    };
+    let listed = |permission: &Permission| {
+        unexercised::ALL
+            .iter()
+            .any(|entry| entry.concerns(permission))
+    };
+    denying
+        .iter()
+        .filter(|permission| !met(permission) && !listed(permission))
+        .map(|permission| {
+            format!(
+                "necessary: {} {}: nothing meets this denial of {}",
+                permission.role, permission.sid, permission.action
+            )
+        })
+        .collect()
+}
+
+/// What of the granted was used, and where it was the only reason.
+struct Uses<'a> {
+    /// A scenario in which nothing else allowed something.
+    alone: BTreeMap<&'a Permission, usize>,
+    /// Used, but something else allowed it, too.
+    redundant: Vec<&'a Permission>,
+    unused: Vec<&'a Permission>,
+}
+
+impl<'a> Uses<'a> {
+    fn of(granted: &'a [Permission], played: &[Played]) -> Self {
+        let mut uses = Self {
+            alone: BTreeMap::new(),
+            redundant: Vec::new(),
+            unused: Vec::new(),
+        };
+        for permission in granted {
+            let mut used = false;
+            for (place, played) in played.iter().enumerate() {
+                for evaluation in &played.evaluations {
+                    let allowed = evaluation.decision == Decision::Allowed;
+                    let grounds = &evaluation.grounds;
+                    let is_ground = |ground| permission.is(evaluation, ground, STACK);
+                    if allowed && grounds.iter().any(is_ground) {
+                        used = true;
+                        if grounds.len() == 1 {
+                            uses.alone.entry(permission).or_insert(place);
+                        }
+                    }
+                }
+            }
+            if !used {
+                uses.unused.push(permission);
+            } else if !uses.alone.contains_key(permission) {
+                uses.redundant.push(permission);
+            }
+        }
+        uses
+    }
+
+    /// What is used for nothing, and is not explained; and explanations of what is used or not there.
+    fn complaints(&self) -> Vec<String> {
+        let entries = unexercised::ALL;
+        let told = |permission: &&Permission| {
+            format!(
+                "{} {}: {}",
+                permission.role, permission.sid, permission.action
+            )
+        };
+        let mut complaints: Vec<String> = self
+            .redundant
+            .iter()
+            .map(|permission| {
+                format!(
+                    "necessary: {}: another statement allows the same",
+                    told(permission)
+                )
+            })
+            .collect();
+        let unexplained = self
+            .unused
+            .iter()
+            .filter(|permission| !entries.iter().any(|entry| entry.concerns(permission)));
+        complaints.extend(
+            unexplained
+                .map(|permission| format!("necessary: {}: no scenario uses it", told(permission))),
+        );
+        for entry in entries {
+            let concerns = |permission: &&&Permission| entry.concerns(permission);
+            if let Some(used) = self.alone.keys().find(concerns) {
+                complaints.push(format!(
+                    "necessary: {} is listed as unexercised, and is used by {}",
+                    entry.action, used.role
+                ));
+            }
+            if !self
+                .unused
+                .iter()
+                .any(|permission| entry.concerns(permission))
+            {
+                complaints.push(format!(
+                    "necessary: {} is listed as unexercised, and no role grants it",
+                    entry.action
+                ));
+            }
+        }
+        complaints
+    }
+
+    fn necessary_in(&self, only: &Option<String>) -> Vec<(&'a Permission, usize)> {
+        self.alone
+            .iter()
+            .filter(|(permission, _)| {
+                only.as_ref()
+                    .is_none_or(|only| permission.action.contains(only.as_str()))
+            })
+            .map(|(permission, place)| (*permission, *place))
+            .collect()
+    }
+}
+
+/// Those whose absence a restore survived although it was denied something, and those whose absence nobody noticed.
+fn necessary<'a>(
+    chosen: &[(&'a Permission, usize)],
+    taken: &[Played],
+) -> (BTreeSet<&'a Permission>, Vec<String>) {
+    let (mut survived, mut missed) = (BTreeSet::new(), Vec::new());
+    for ((permission, place), played) in chosen.iter().zip(taken) {
+        if played.denials().is_empty() {
+            missed.push(format!(
+                "necessary: without {} of {} in {} nothing was denied in `{}`",
+                permission.action,
+                permission.sid,
+                permission.role,
+                scenarios::ALL[*place].name
+            ));
+        } else if played.verdict.is_ok() {
+            survived.insert(*permission);
+        }
+    }
+    (survived, missed)
+}
+
+fn print_table(
+    granted: &[Permission],
+    uses: &Uses<'_>,
+    strangers: &[strangers::Tried],
+    chosen: &[(&Permission, usize)],
+    survived: &BTreeSet<&Permission>,
+) {
+    let roles: BTreeSet<&str> = granted
+        .iter()
+        .map(|permission| permission.role.as_str())
+        .collect();
+    println!(
+        "{:<22} {:>8} {:>9} {:>8} {:>11} {:>9} {:>9} {:>11}",
+        "role",
+        "granted",
+        "necessary",
+        "fails",
+        "is denied",
+        "explained",
+        "attempts",
+        "let through"
+    );
+    for role in roles {
+        let of = |permission: &&&Permission| permission.role == role;
+        let is_chosen = |permission: &&(&Permission, usize)| permission.0.role == role;
+        let taken = chosen.iter().filter(is_chosen).count();
+        let survivors = survived.iter().filter(of).count();
+        let attempts = strangers.iter().find(|tried| tried.role == role);
+        println!(
+            "{role:<22} {:>8} {:>9} {:>8} {:>11} {:>9} {:>9} {:>11}",
+            granted
+                .iter()
+                .filter(|permission| permission.role == role)
+                .count(),
+            uses.alone.keys().filter(of).count(),
+            taken - survivors,
+            survivors,
+            uses.unused.iter().filter(of).count(),
+            attempts.map_or(0, |tried| tried.attempts),
+            attempts.map_or(0, |tried| tried.let_through.len()),
+        );
+    }
+    println!(
+        "\n{} scenarios. `fails`: a scenario ends otherwise without it; `is denied`: it ends as it should, later or with \
+         something left undone. `explained`: nothing here can use it:",
+        scenarios::ALL.len()
+    );
+    for entry in unexercised::ALL {
+        println!("  {:<28} {}", entry.action, entry.reason);
+    }
+}

@@ -1,0 +1,221 @@
+//! Plays a scenario in a world of its own, with the roles as deployed or less one permission.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use local_cloud::iam::{Decision, Evaluation, Ground, Role};
+use pipeline_tests::{Original, Scene};
+use serde_json::{Map, Value};
+
+use crate::scenarios::Scenario;
+
+/// One action of one statement of one role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Permission {
+    /// Such as `CleanupRole`.
+    pub(crate) role: String,
+    /// The policy's name.
+    pub(crate) policy: String,
+    /// The statement's place in it.
+    pub(crate) statement: usize,
+    /// The statement's `Sid`, for people.
+    pub(crate) sid: String,
+    /// The action as it is written there.
+    pub(crate) action: String,
+}
+
+/// What came of a scenario.
+pub(crate) struct Played {
+    /// Whether things went as they should.
+    pub(crate) verdict: Result<(), String>,
+    /// Everything that roles were asked.
+    pub(crate) evaluations: BTreeSet<Evaluation>,
+}
+
+impl Played {
+    /// What was denied, in words.
+    pub(crate) fn denials(&self) -> Vec<String> {
+        self.evaluations
+            .iter()
+            .filter(|evaluation| evaluation.decision != Decision::Allowed)
+            .map(|evaluation| {
+                let Evaluation {
+                    session,
+                    action,
+                    resource,
+                    ..
+                } = evaluation;
+                format!("{session} {action} on {resource}")
+            })
+            .collect()
+    }
+}
+
+/// A role as the template calls it: its name less the stack's in front and what CloudFormation puts behind.
+pub(crate) fn logical_name(role_arn: &str, stack: &str) -> String {
+    let name = role_arn.rsplit('/').next().unwrap_or(role_arn);
+    let name = name.strip_prefix(&format!("{stack}-")).unwrap_or(name);
+    name.split('-').next().unwrap_or(name).to_owned()
+}
+
+/// Every action of every statement with this effect.
+pub(crate) fn permissions(
+    roles: &[std::sync::Arc<Role>],
+    stack: &str,
+    effect: &str,
+) -> Vec<Permission> {
+    let mut found = Vec::new();
+    for role in roles {
+        for (policy, document) in &role.documents {
+            for (statement, content) in statements(document).iter().enumerate() {
+                if content["Effect"] != effect {
+                    continue;
+                }
+                for action in actions(content) {
+                    found.push(Permission {
+                        role: logical_name(&role.arn, stack),
+                        policy: policy.clone(),
+                        statement,
+                        sid: content["Sid"].as_str().unwrap_or_default().to_owned(),
+                        action,
+                    });
+                }
+            }
+        }
+    }
+    found
+}
+
+fn statements(document: &Value) -> Vec<Value> {
+    match &document["Statement"] {
+        Value::Array(statements) => statements.clone(),
+        single => vec![single.clone()],
+    }
+}
+
+fn actions(statement: &Value) -> Vec<String> {
+    match &statement["Action"] {
+        Value::Array(actions) => actions
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        Value::String(action) => vec![action.clone()],
+        _ => vec!["NotAction".to_owned()],
+    }
+}
+
+impl Permission {
+    /// Whether this is what decided.
+    pub(crate) fn is(&self, evaluation: &Evaluation, ground: &Ground, stack: &str) -> bool {
+        logical_name(&evaluation.role, stack) == self.role
+            && ground.policy == self.policy
+            && ground.statement == self.statement
+            && ground.action == self.action
+    }
+
+    /// Takes it from the role in this world.
+    fn remove(&self, scene: &Scene) {
+        let (iam, stack) = (scene.local.cloud.iam(), &scene.local.stack);
+        let role = iam
+            .roles()
+            .into_iter()
+            .find(|role| logical_name(&role.arn, &stack.name) == self.role)
+            .unwrap();
+        let mut documents = role.documents.clone();
+        let mut kept = statements(&documents[&self.policy]);
+        let left: Vec<String> = actions(&kept[self.statement])
+            .into_iter()
+            .filter(|action| *action != self.action)
+            .collect();
+        if left.is_empty() {
+            kept.remove(self.statement);
+        } else {
+            kept[self.statement]["Action"] = left.into();
+        }
+        if kept.is_empty() {
+            documents.remove(&self.policy);
+        } else {
+            let document = Map::from_iter([
+                ("Version".to_owned(), "2012-10-17".into()),
+                ("Statement".to_owned(), kept.into()),
+            ]);
+            documents.insert(self.policy.clone(), document.into());
+        }
+        let name = role.arn.rsplit('/').next().unwrap();
+        iam.put_role(&stack.account, name, &role.trust_document, &documents)
+            .unwrap();
+    }
+}
+
+/// Plays a scenario to its end.
+pub(crate) fn play(
+    scenario: &Scenario,
+    original: &Original,
+    seed: u64,
+    without: Option<&Permission>,
+) -> Played {
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        in_virtual_time(async {
+            let scene = scenario.scene(original, seed).await;
+            if let Some(permission) = without {
+                permission.remove(&scene);
+            }
+            let verdict = catch(scenario.play(&scene)).await;
+            let evaluations = scene.local.cloud.iam().evaluations();
+            scene.local.shutdown().await;
+            Played {
+                verdict,
+                evaluations,
+            }
+        })
+    }));
+    played.unwrap_or_else(|_| Played {
+        verdict: Err("the trial panicked; what it said is above".to_owned()),
+        evaluations: BTreeSet::new(),
+    })
+}
+
+/// A panic on the way is a verdict, too: what was asked until then still counts.
+async fn catch(play: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    use futures::FutureExt as _;
+    let outcome = AssertUnwindSafe(play).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err("panicked; what it said is above".to_owned()))
+}
+
+/// On a clock that jumps to the next timer.
+pub(crate) fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+/// Does this with each, several at a time; gives the results in order.
+pub(crate) fn side_by_side<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(place) else { break };
+                    let result = work(item);
+                    done.lock().unwrap().push((place, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap();
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
+}

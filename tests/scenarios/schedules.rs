@@ -1,0 +1,211 @@
+//! Restores that nobody asks for by hand: schedules, delivered once or more often.
+
+use std::time::Duration;
+
+use aurora_restore::local::LocalOptions;
+use aurora_restore_core::ledger::Status;
+use local_cloud::scheduler::Delivery;
+use pipeline_tests::{Scene, TARGET, seed, step};
+use serde_json::{Value, json};
+use time::macros::datetime;
+use time::{OffsetDateTime, UtcOffset};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A schedule of the function `start`, as the template makes it.
+fn nightly(scene: &Scene, request: &Value) -> Value {
+    let stack = &scene.local.stack;
+    let input = json!({
+        "schedule": "nightly",
+        "scheduledTime": "<aws.scheduler.scheduled-time>",
+        "request": request,
+    });
+    json!({
+        "ScheduleExpression": "cron(0 3 * * ? *)",
+        "ScheduleExpressionTimezone": "Europe/Dublin",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {
+            "Arn": format!(
+                "arn:aws:lambda:{}:{}:function:{}", stack.region, stack.account, stack.function_name("start")
+            ),
+            "RoleArn": format!("arn:aws:iam::{}:role/scheduler", stack.account),
+            "Input": input.to_string(),
+        },
+    })
+}
+
+/// The names of all executions there have been, in order.
+fn executions(scene: &Scene) -> Vec<String> {
+    let executions = scene.local.cloud.step_functions().executions().into_iter();
+    let mut names: Vec<String> = executions
+        .map(|execution| execution.launch().name.clone())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+async fn sleep_until(scene: &Scene, moment: OffsetDateTime) {
+    let now = scene.local.cloud.world().now();
+    scene
+        .sleep(Duration::try_from(moment - now).unwrap_or_default())
+        .await;
+}
+
+async fn redeliver(scene: &Scene, delivery: &Delivery) {
+    let scheduler = scene.local.cloud.scheduler();
+    scheduler.redeliver(delivery).unwrap();
+    scene.sleep(MINUTE).await;
+}
+
+async fn outcome(scene: &Scene, restore_id: &str) -> String {
+    let now = scene.local.cloud.world().now();
+    let report = scene.local.pipeline.report(restore_id, now).await.unwrap();
+    report.unwrap().outcome
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nightly_schedule_restores_once_a_night_however_often_it_is_delivered() {
+    let mut options = LocalOptions::in_process(seed());
+    options.starting_at = Some(datetime!(2026-10-23 20:00 UTC));
+    let scene = Scene::with(options).await;
+    // The first night's target is gone before the second night's restore.
+    let request = scene.request_with(json!({"expiresAfterHours": 12}));
+    let place = scene.caller(&scene.local.stack.region);
+    let scheduler = scene.local.cloud.scheduler();
+    scheduler
+        .put(&place, "nightly", &nightly(&scene, &request))
+        .unwrap();
+
+    // Summer time: three o'clock is two o'clock UTC.
+    sleep_until(&scene, datetime!(2026-10-24 02:05 UTC)).await;
+    let first = scheduler.deliveries()[0].clone();
+    assert_eq!(executions(&scene), ["nightly-20261024T020000Z"]);
+    assert_eq!(
+        scene.listed(Status::Running).await.len(),
+        1,
+        "it is still under way"
+    );
+    redeliver(&scene, &first).await;
+    assert_eq!(executions(&scene), ["nightly-20261024T020000Z"]);
+
+    sleep_until(&scene, datetime!(2026-10-25 02:05 UTC)).await;
+    assert_eq!(
+        outcome(&scene, "nightly-20261024T020000Z").await,
+        "Restored"
+    );
+    redeliver(&scene, &first).await;
+    assert_eq!(executions(&scene), ["nightly-20261024T020000Z"]);
+
+    // Winter time since an hour ago: three o'clock is three o'clock.
+    sleep_until(&scene, datetime!(2026-10-25 06:00 UTC)).await;
+    let nights = ["nightly-20261024T020000Z", "nightly-20261025T030000Z"];
+    assert_eq!(executions(&scene), nights);
+    assert_eq!(outcome(&scene, nights[1]).await, "Restored");
+    for delivery in scheduler.deliveries() {
+        redeliver(&scene, &delivery).await;
+    }
+    assert_eq!(executions(&scene), nights);
+    let clusters = scene.new_resources().into_iter();
+    let clusters: Vec<String> = clusters
+        .filter(|arn| arn.ends_with(&format!(":cluster:{TARGET}")))
+        .collect();
+    assert_eq!(clusters.len(), 1, "the second night's: {clusters:?}");
+}
+
+/// What the function answers to an event.
+async fn start(scene: &Scene, time: OffsetDateTime, request: &Value) -> Value {
+    let time = time.to_offset(UtcOffset::UTC);
+    let event = json!({
+        "schedule": "nightly",
+        "scheduledTime": format!("{}T{:02}:{:02}:{:02}Z", time.date(), time.hour(), time.minute(), time.second()),
+        "request": request,
+    });
+    scene.invoke(step("start"), event).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_starts_a_restore_once_while_it_runs_and_after_it_ended() {
+    let scene = Scene::metadata().await;
+    let (request, time) = (scene.request(), datetime!(2026-11-21 03:00 UTC));
+    let first = start(&scene, time, &request).await;
+    let id = "nightly-20261121T030000Z";
+    assert_eq!(
+        first,
+        json!({"restoreId": id, "executionArn": scene.local.stack.execution_arn(id), "started": true})
+    );
+    scene.sleep(MINUTE).await;
+    let again = start(&scene, time, &request).await;
+    assert_eq!(again["started"], false);
+    assert_eq!(again["executionArn"], first["executionArn"]);
+
+    let arn = first["executionArn"].as_str().unwrap();
+    let execution = scene.local.cloud.step_functions().execution(arn).unwrap();
+    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
+    let stop = sfn.stop_execution().execution_arn(arn).send();
+    stop.await.unwrap();
+    execution.finished().await;
+    for request in [
+        request.clone(),
+        scene.request_with(json!({"expiresAfterHours": 1})),
+    ] {
+        let late = start(&scene, time, &request).await;
+        assert_eq!(
+            (&late["started"], &late["restoreId"]),
+            (&json!(false), &json!(id))
+        );
+    }
+    assert_eq!(executions(&scene), [id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_whose_request_is_wrong_fails_as_loudly_as_any_restore() {
+    let scene = Scene::metadata().await;
+    let request = scene.request_with(json!({"target": {"readers": 16}}));
+    let started = start(&scene, datetime!(2026-11-21 03:00 UTC), &request).await;
+    let arn = started["executionArn"].as_str().unwrap();
+    let execution = scene.local.cloud.step_functions().execution(arn).unwrap();
+    execution.finished().await;
+    let run = scene.run("nightly-20261121T030000Z", execution).await;
+    run.assert_failed_clean("AR0001");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_schedules_input_is_named() {
+    let scene = Scene::metadata().await;
+    let time = "2026-11-21T03:00:00Z";
+    let request = scene.request();
+    for (event, named) in [
+        (
+            json!({"schedule": "every night", "scheduledTime": time, "request": request}),
+            "`schedule`",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": "<aws.scheduler.scheduled-time>", "request": request}),
+            "`scheduledTime`",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": time, "request": "{}"}),
+            "`request`",
+        ),
+        (
+            json!({"schedule": "nightly", "request": request}),
+            "scheduledTime",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": time, "request": {}, "profile": "x"}),
+            "profile",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": time, "request": {"x": "y".repeat(262_144)}}),
+            "262144",
+        ),
+    ] {
+        let error = scene.invoke(step("start"), event).await.unwrap_err();
+        let report = error.to_string();
+        assert!(
+            report.contains("AR0001") && report.contains(named),
+            "{named}: {report}"
+        );
+    }
+    assert_eq!(executions(&scene), Vec::<String>::new());
+}
