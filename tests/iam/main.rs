@@ -90,8 +90,7 @@ fn main() -> ExitCode {
 
 /// What the deployed roles allow, and what they deny.
 async fn deployed(original: &Original, seed: u64) -> (Vec<Permission>, Vec<Permission>) {
-    let options = aurora_restore::local::LocalOptions::in_process(seed);
-    let scene = Scene::of(original, options).await;
+    let scene = Scene::of(original, scenarios::options(seed)).await;
     let roles = scene.local.cloud.iam().roles();
     let found = (
         permissions(&roles, STACK, "Allow"),
@@ -235,22 +234,17 @@ impl<'a> Uses<'a> {
             unexplained
                 .map(|permission| format!("necessary: {}: no scenario uses it", told(permission))),
         );
-        for entry in entries {
-            let concerns = |permission: &&&Permission| entry.concerns(permission);
-            if let Some(used) = self.alone.keys().find(concerns) {
+        for action in entries.iter().flat_map(|entry| entry.actions) {
+            let is_it = |permission: &&&Permission| permission.action == *action;
+            if let Some(used) = self.alone.keys().find(is_it) {
                 complaints.push(format!(
-                    "necessary: {} is listed as unexercised, and is used by {}",
-                    entry.action, used.role
+                    "necessary: {action} is listed as unexercised, and is used by {}",
+                    used.role
                 ));
             }
-            if !self
-                .unused
-                .iter()
-                .any(|permission| entry.concerns(permission))
-            {
+            if !self.unused.iter().any(|permission| is_it(&permission)) {
                 complaints.push(format!(
-                    "necessary: {} is listed as unexercised, and no role grants it",
-                    entry.action
+                    "necessary: {action} is listed as unexercised, and no role grants it"
                 ));
             }
         }
@@ -339,6 +333,6 @@ fn print_table(
         scenarios::ALL.len()
     );
     for entry in unexercised::ALL {
-        println!("  {:<28} {}", entry.action, entry.reason);
+        println!("  {}: {}", entry.actions.join(", "), entry.reason);
     }
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use aurora_restore::deployment;
 use aurora_restore::local::LocalOptions;
+use aurora_restore_core::settings::Flow;
 use futures::future::LocalBoxFuture;
-use local_cloud::ApiError;
 use local_cloud::rds::{Kind, Trouble};
-use pipeline_tests::{Original, Scene, TARGET, step};
+use local_cloud::{ApiError, Caller};
+use pipeline_tests::{Original, SNAPSHOT, Scene, TARGET, step};
 use serde_json::{Value, json};
+
+use crate::trial::logical_name;
 
 /// Longer than an execution may run.
 const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
@@ -16,15 +20,29 @@ const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     play: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<(), String>>,
-    dress: fn(&mut LocalOptions),
+}
+
+/// An account of other people's, which lends a snapshot.
+const LENDER: &str = "333333333333";
+const ELSEWHERE: &str = "eu-central-1";
+
+/// The deployment that is tried: as narrow as its parameters can make it.
+pub(crate) fn options(seed: u64) -> LocalOptions {
+    let mut options = LocalOptions::in_process(seed);
+    let lent = Flow {
+        source_account: Some(LENDER.to_owned()),
+        ..options.flows[0].clone()
+    };
+    options.flows.push(lent);
+    options.source_secret_arns = "arn:aws:secretsmanager:*:*:secret:orders-prod/*".to_owned();
+    options.own_secret_names = "staging/*".to_owned();
+    options
 }
 
 impl Scenario {
     /// A world for it, deployed.
     pub(crate) async fn scene(&self, original: &Original, seed: u64) -> Scene {
-        let mut options = LocalOptions::in_process(seed);
-        (self.dress)(&mut options);
-        Scene::of(original, options).await
+        Scene::of(original, options(seed)).await
     }
 
     /// Plays it to its end.
@@ -35,7 +53,7 @@ impl Scenario {
 
 macro_rules! scenarios {
     ($($name:literal: $play:path),* $(,)?) => {
-        &[$(Scenario { name: $name, play: |scene| Box::pin($play(scene)), dress: |_| {} }),*]
+        &[$(Scenario { name: $name, play: |scene| Box::pin($play(scene)) }),*]
     };
 }
 
@@ -45,6 +63,10 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "from a profile, with readers and groups": readers_and_groups,
     "from another region, under a key": another_region,
     "an encrypted source": encrypted_source,
+    "an encrypted source of another region": encrypted_elsewhere,
+    "a snapshot that another account lends": lent,
+    "a source whose secret is under a key": secret_under_key,
+    "a schedule": scheduled,
     "a secret of our own": own_secret,
     "a secret of our own, undone": own_secret_undone,
     "a cluster that fails, undone": failed_cluster,
@@ -155,6 +177,159 @@ async fn encrypted_source(scene: &Scene) -> Result<(), String> {
     let key = scene.key_in(&scene.local.stack.region).await;
     let request = scene.request_with(json!({"target": {"kmsKeyId": key}}));
     restored(scene, request).await
+}
+
+/// Lets time pass until something in RDS is available.
+async fn available(scene: &Scene, id: &str) {
+    let found = async || {
+        let views = scene.local.rds.resources(None);
+        let found = views.iter().find(|view| view.id == id);
+        Ok(found.filter(|view| view.status == "available").map(|_| ()))
+    };
+    scene.local.until(id, found).await.unwrap();
+}
+
+async fn encrypted_elsewhere(scene: &Scene) -> Result<(), String> {
+    let here = scene.key_in(&scene.local.stack.region).await;
+    let there = scene.key_in(ELSEWHERE).await;
+    let rds = scene.rds();
+    rds.restore_db_cluster_from_snapshot()
+        .db_cluster_identifier("vault-prod")
+        .snapshot_identifier(SNAPSHOT)
+        .engine("aurora-postgresql")
+        .kms_key_id(&here)
+        .send()
+        .await
+        .unwrap();
+    available(scene, "vault-prod").await;
+    rds.create_db_cluster_snapshot()
+        .db_cluster_identifier("vault-prod")
+        .db_cluster_snapshot_identifier("vault-prod-1")
+        .send()
+        .await
+        .unwrap();
+    available(scene, "vault-prod-1").await;
+    let source = scene.view("cluster-snapshot", "vault-prod-1").arn;
+    scene
+        .rds_in(ELSEWHERE)
+        .copy_db_cluster_snapshot()
+        .source_db_cluster_snapshot_identifier(source)
+        .target_db_cluster_snapshot_identifier("vault-far")
+        .kms_key_id(there)
+        .send()
+        .await
+        .unwrap();
+    available(scene, "vault-far").await;
+    let own = scene.key_in(&scene.local.stack.region).await;
+    let request = scene.request_with(json!({
+        "source": {"clusterIdentifier": "vault-prod", "region": ELSEWHERE, "snapshot": "vault-far"},
+        "target": {"kmsKeyId": own},
+    }));
+    restored(scene, request).await
+}
+
+/// Far enough that the copy is made and restored: nobody here knows the lender's password.
+async fn lent(scene: &Scene) -> Result<(), String> {
+    let stack = &scene.local.stack;
+    let own = scene.key_in(&stack.region).await;
+    let lender = Caller {
+        account: LENDER.to_owned(),
+        region: stack.region.clone(),
+        principal: format!("arn:aws:iam::{LENDER}:root"),
+    };
+    let world = scene.local.cloud.world();
+    let roots = [LENDER, &stack.account].map(|account| format!("arn:aws:iam::{account}:root"));
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"AWS": roots}, "Action": "kms:*", "Resource": "*"}],
+    });
+    let key = json!({"Policy": policy.to_string()});
+    let made = world
+        .call(&lender, "kms", "TrentService.CreateKey", &key)
+        .await;
+    let key = made.unwrap()["KeyMetadata"]["Arn"].clone();
+    let root = scene.local.cloud.root_key(LENDER);
+    let config = deployment::sdk_config(&scene.local.cloud, &stack.region, &root);
+    let rds = aws_sdk_rds::Client::new(&config);
+    rds.create_db_cluster()
+        .db_cluster_identifier("lent-prod")
+        .engine("aurora-postgresql")
+        .master_username("lender")
+        .master_user_password("lender-password")
+        .storage_encrypted(true)
+        .kms_key_id(key.as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
+    available(scene, "lent-prod").await;
+    rds.create_db_cluster_snapshot()
+        .db_cluster_identifier("lent-prod")
+        .db_cluster_snapshot_identifier("lent-prod-1")
+        .send()
+        .await
+        .unwrap();
+    available(scene, "lent-prod-1").await;
+    rds.modify_db_cluster_snapshot_attribute()
+        .db_cluster_snapshot_identifier("lent-prod-1")
+        .attribute_name("restore")
+        .values_to_add(&stack.account)
+        .send()
+        .await
+        .unwrap();
+    let arn = scene.view("cluster-snapshot", "lent-prod-1").arn;
+    let request = scene.request_with(json!({
+        "source": {"clusterIdentifier": "lent-prod", "snapshot": arn},
+        "target": {"kmsKeyId": own},
+    }));
+    stopped_in(scene, request, "WaitForCluster").await
+}
+
+async fn secret_under_key(scene: &Scene) -> Result<(), String> {
+    let key = scene.key_in(&scene.local.stack.region).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
+    let put = secrets
+        .update_secret()
+        .secret_id(&scene.master_secret_arn)
+        .kms_key_id(key);
+    put.send().await.unwrap();
+    restored(scene, scene.request()).await
+}
+
+/// A schedule of the day's start, with the role that the template makes for schedules.
+async fn scheduled(scene: &Scene) -> Result<(), String> {
+    let (stack, cloud) = (&scene.local.stack, &scene.local.cloud);
+    let roles = cloud.iam().roles();
+    let role = roles
+        .iter()
+        .find(|role| logical_name(&role.arn, &stack.name) == "SchedulerRole")
+        .unwrap();
+    let input = json!({
+        "schedule": "nightly",
+        "scheduledTime": "<aws.scheduler.scheduled-time>",
+        "request": scene.request(),
+    });
+    let function = stack.function_name("start");
+    let schedule = json!({
+        "ScheduleExpression": "rate(1 day)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {
+            "Arn": format!("arn:aws:lambda:{}:{}:function:{function}", stack.region, stack.account),
+            "RoleArn": role.arn,
+            "Input": input.to_string(),
+        },
+    });
+    let put = cloud
+        .scheduler()
+        .put(&scene.caller(&stack.region), "nightly", &schedule);
+    put.map_err(|error| error.to_string())?;
+    scene.sleep(Duration::from_secs(86_400 + 4 * 3600)).await;
+    let executions = cloud.step_functions().executions();
+    let first = executions.first().ok_or("no execution was started")?;
+    expect(
+        "the end",
+        &outcome_of(scene, &first.launch().name).await,
+        "Restored",
+    )
 }
 
 fn with_own_secret(scene: &Scene) -> Value {

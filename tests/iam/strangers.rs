@@ -2,8 +2,9 @@
 //!
 //! Others' resources carry no tag of a restore, or one that only looks like it; or they
 //! carry one, and their name, region or account is not a target's. What the roles can
-//! not tell apart, a target's name with the tag of another restore, is the pipeline's
-//! own to refuse (`make faults`).
+//! not tell apart is the pipeline's own to refuse (`make faults`): a target's name with
+//! the tag of another restore, or with a tag that differs in case, as condition keys
+//! have none.
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use local_cloud::iam::Role;
 use pipeline_tests::{Original, SNAPSHOT, SOURCE, Scene};
 use serde_json::json;
 
+use crate::scenarios;
 use crate::trial::{in_virtual_time, logical_name};
 
 /// The tag that makes a thing a restore's.
@@ -24,13 +26,9 @@ const OURS: &str = "aurora-restore:restore-id";
 const ELSEWHERE: &str = "eu-central-1";
 
 /// Clusters of other people: name and tags.
-const CLUSTERS: [(&str, &[(&str, &str)]); 6] = [
+const CLUSTERS: [(&str, &[(&str, &str)]); 5] = [
     (SOURCE, &[]),
     ("payroll-staging", &[]),
-    (
-        "wrong-case-staging",
-        &[("Aurora-Restore:Restore-Id", "restore-1")],
-    ),
     (
         "expired-staging",
         &[("aurora-restore:expires-at", "2020-01-01T00:00:00Z")],
@@ -68,8 +66,7 @@ pub(crate) fn try_all(
     std::collections::BTreeSet<local_cloud::iam::Evaluation>,
 ) {
     in_virtual_time(async {
-        let options = aurora_restore::local::LocalOptions::in_process(seed);
-        let scene = Scene::of(original, options).await;
+        let scene = Scene::of(original, scenarios::options(seed)).await;
         place(&scene).await;
         let before = scene.everything();
         let mut tried = Vec::new();
@@ -137,11 +134,14 @@ async fn place(scene: &Scene) {
     }
     scene.snapshot("aurora-restore-forged").await;
     let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
-    let made = secrets
-        .create_secret()
-        .name("staging/theirs")
-        .secret_string("x");
-    made.send().await.unwrap();
+    for (name, owner) in [
+        ("staging/theirs", None),
+        ("staging/other-restores", Some("restore-9")),
+    ] {
+        let owner = owner.map(|owner| vec![secret_tag(OURS, owner)]);
+        let made = secrets.create_secret().name(name).secret_string("x");
+        made.set_tags(owner).send().await.unwrap();
+    }
     let caller = scene.caller(&scene.local.stack.region);
     let world = scene.local.cloud.world();
     let table = json!({
@@ -461,10 +461,7 @@ impl Clients {
             "missing",
         ] {
             let named = |what: &str| format!("{what} {id}");
-            let owner = aws_sdk_secretsmanager::types::Tag::builder()
-                .key("owner")
-                .value("me")
-                .build();
+            let owner = secret_tag("owner", "me");
             let secrets = &self.secrets;
             all.extend([
                 (
@@ -521,6 +518,14 @@ impl Clients {
                 ),
             ]);
         }
+        let retag = self
+            .secrets
+            .tag_resource()
+            .secret_id("staging/other-restores");
+        all.push((
+            "take over another restore's secret".to_owned(),
+            denied(retag.tags(secret_tag(OURS, "restore-1")).send()),
+        ));
         all
     }
 
@@ -689,6 +694,13 @@ impl Clients {
             ),
         ]
     }
+}
+
+fn secret_tag(key: &str, value: &str) -> aws_sdk_secretsmanager::types::Tag {
+    aws_sdk_secretsmanager::types::Tag::builder()
+        .key(key)
+        .value(value)
+        .build()
 }
 
 fn tag(key: &str, value: &str) -> Tag {
