@@ -100,6 +100,10 @@ impl Functions {
 pub struct DeploymentOptions {
     /// Which sources may flow to which targets.
     pub flows: Vec<Flow>,
+    /// The template's `SourceSecretArns`.
+    pub source_secret_arns: String,
+    /// The template's `OwnSecretNames`.
+    pub own_secret_names: String,
     /// How the functions that speak SQL check the server they reach.
     pub database_tls: DatabaseTls,
 }
@@ -189,13 +193,10 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
     };
     let parameters = [
         ("TargetClusterNames", target_names.to_owned()),
-        (
-            "SourceSecretArns",
-            "arn:aws:secretsmanager:*:*:secret:*".to_owned(),
-        ),
+        ("SourceSecretArns", options.source_secret_arns.clone()),
         ("Flows", serde_json::to_string(&options.flows)?),
         ("DatabaseTls", serde_json::to_string(&options.database_tls)?),
-        ("OwnSecretNames", "*".to_owned()),
+        ("OwnSecretNames", options.own_secret_names.clone()),
         ("VpcId", "vpc-0local".to_owned()),
         ("SubnetIds", "subnet-0local1,subnet-0local2".to_owned()),
     ];

@@ -40,6 +40,10 @@ pub struct LocalOptions {
     pub port: Option<u16>,
     /// Which sources may flow to which targets.
     pub flows: Vec<Flow>,
+    /// Which secrets hold sources' passwords: a pattern of ARNs.
+    pub source_secret_arns: String,
+    /// What the pipeline's own secrets may be called: a pattern.
+    pub own_secret_names: String,
 }
 
 impl LocalOptions {
@@ -57,6 +61,8 @@ impl LocalOptions {
                 source_account: None,
                 target: "*-staging".to_owned(),
             }],
+            source_secret_arns: "arn:aws:secretsmanager:*:*:secret:*".to_owned(),
+            own_secret_names: "*".to_owned(),
         }
     }
 }
@@ -106,6 +112,8 @@ impl LocalPipeline {
         };
         let deployment = DeploymentOptions {
             flows: options.flows,
+            source_secret_arns: options.source_secret_arns,
+            own_secret_names: options.own_secret_names,
             database_tls: database_tls(&rds),
         };
         deployment::deploy(&cloud, &stack, &deployment, &options.functions).await?;

@@ -296,12 +296,15 @@ impl LocalCloud {
             .register(&self.account, &self.region, settings, kind)
     }
 
-    /// Adds a state machine to the default account and region, or changes it. Returns its ARN.
+    /// Adds a state machine to the default account and region, or changes it; then it keeps its role. Returns its ARN.
     ///
     /// # Errors
     /// `InvalidDefinition` with everything that is wrong with it.
     pub fn put_state_machine(&self, name: &str, definition: &str) -> Result<String, ApiError> {
-        let role = format!("arn:aws:iam::{}:role/{name}", self.account);
+        let role = self
+            .step_functions
+            .role_of(&self.account, &self.region, name)
+            .unwrap_or_else(|| format!("arn:aws:iam::{}:role/{name}", self.account));
         self.step_functions
             .put_state_machine(&self.account, &self.region, name, definition, &role)
     }

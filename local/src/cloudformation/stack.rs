@@ -347,6 +347,9 @@ fn check_name(name: &str) -> Result<(), StackError> {
     )))
 }
 
+/// Outputs or exports, by name.
+type Values = BTreeMap<String, String>;
+
 /// What the names in a template stand for while a stack is made.
 struct Scope<'a> {
     caller: &'a Caller,
@@ -425,9 +428,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Outputs and exports; what cannot be given is named.
-    fn outputs(
-        &self,
-    ) -> Result<(BTreeMap<String, String>, BTreeMap<String, String>), (String, String)> {
+    fn outputs(&self) -> Result<(Values, Values), (String, String)> {
         let (mut outputs, mut exports) = (BTreeMap::new(), BTreeMap::new());
         for (name, output) in &self.template.outputs {
             let holds = |condition: &String| self.conditions.get(condition) == Some(&true);

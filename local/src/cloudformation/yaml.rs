@@ -187,7 +187,10 @@ fn plain(text: &str) -> Value {
         "false" | "False" | "FALSE" => return Value::Bool(false),
         _ => {}
     }
-    let number = |value: Value| (value.to_string() == text).then_some(value);
+    let number = |value: Value| {
+        let written = value.to_string();
+        (written == text).then_some(value)
+    };
     let integer = text
         .parse::<i64>()
         .ok()

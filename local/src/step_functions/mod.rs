@@ -108,6 +108,17 @@ impl StepFunctions {
         Ok(arn)
     }
 
+    /// The role of a state machine, if it exists.
+    #[must_use]
+    pub fn role_of(&self, account: &str, region: &str, name: &str) -> Option<String> {
+        self.places.at(account, region, |place| {
+            place
+                .machines
+                .get(name)
+                .map(|machine| machine.role_arn.clone())
+        })
+    }
+
     /// Starts an execution: `StartExecution` without the wire.
     ///
     /// # Errors

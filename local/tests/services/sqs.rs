@@ -79,6 +79,6 @@ async fn a_queue_that_is_not_there_is_refused_as_sqs_does() {
         .unwrap_err();
     assert_eq!(
         (refused.status, refused.code.as_str()),
-        (400, "com.amazonaws.sqs#QueueDoesNotExist")
+        (400, "QueueDoesNotExist")
     );
 }

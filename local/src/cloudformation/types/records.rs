@@ -128,6 +128,13 @@ const METRIC_FILTER: &[Property] = &[
         "MetricTransformations",
         Shape::List(&Shape::Record(&[
             optional("DefaultValue", Shape::Number),
+            optional(
+                "Dimensions",
+                Shape::List(&Shape::Record(&[
+                    required("Key", Shape::Text),
+                    required("Value", Shape::Text),
+                ])),
+            ),
             required("MetricName", Shape::Text),
             required("MetricNamespace", Shape::Text),
             required("MetricValue", Shape::Text),
@@ -393,4 +400,16 @@ fn trace_group(making: &Making<'_>) -> Made {
     let name = making.required("GroupName");
     let arn = making.arn("xray", &format!("group/{name}/{}", hexadecimal(making)));
     Made::new(&arn).with("GroupARN", &arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_record_has_its_reason() {
+        let types: Vec<&str> = TYPES.iter().map(|kind| kind.name).collect();
+        let reasons: Vec<&str> = RECORDS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(types, reasons);
+    }
 }

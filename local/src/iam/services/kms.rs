@@ -67,6 +67,17 @@ fn key_arn(call: &Call<'_>, key: &str) -> String {
     call.arn_of("kms", prefix, key)
 }
 
+/// That a service looks at a key with the caller's rights, whosever it is.
+pub(super) fn described_through(call: &Call<'_>, service: &str, key: &str) -> Question {
+    let via = format!("{service}.{}.amazonaws.com", call.caller.region);
+    let known = call.known_as("kms", key);
+    // AWS's own key has no id before it is first used.
+    let arn = known.map_or_else(|| call.arn("kms", "key/new"), |known| known.arn);
+    call.ask("kms:DescribeKey", arn)
+        .with("kms:ViaService", via)
+        .with("kms:CallerAccount", &call.caller.account)
+}
+
 /// What a service asks of a key with the caller's rights.
 pub(super) fn through(
     call: &Call<'_>,

@@ -2,7 +2,8 @@
 //!
 //! A call that names no parameter, option or subnet group is asked about the default
 //! ones, which AWS does as well: a policy with clusters and snapshots alone fails. A
-//! final snapshot is asked about where the call names one.
+//! deletion is asked about a last snapshot, also when it names none: the reference has
+//! it among the required resources.
 
 use super::Call;
 use super::kms::{self, Purpose};
@@ -89,7 +90,7 @@ fn subjects(operation: &str) -> Option<&'static [Subject]> {
         "CreateDBSubnetGroup" | "DescribeDBSubnetGroups" => &[Named("subgrp", "DBSubnetGroupName")],
         "DeleteDBCluster" => &[
             CLUSTER,
-            Given("cluster-snapshot", "FinalDBSnapshotIdentifier"),
+            Named("cluster-snapshot", "FinalDBSnapshotIdentifier"),
         ],
         "DeleteDBInstance" | "DescribeDBInstances" | "RebootDBInstance" => &[INSTANCE],
         "DeleteDBClusterSnapshot"
@@ -229,6 +230,11 @@ fn keys(call: &Call<'_>) -> Vec<Question> {
         .flatten()
     {
         asked.extend(kms::through(call, "rds", key, Purpose::Grant));
+        // Another account's key is opened with the caller's rights ("Sharing encrypted snapshots").
+        let account = key.split(':').nth(4);
+        if account.is_some_and(|account| account != call.caller.account) {
+            asked.extend(kms::through(call, "rds", key, Purpose::Read));
+        }
     }
     asked
 }
@@ -245,9 +251,17 @@ fn managed_secret(call: &Call<'_>) -> Vec<Question> {
         for action in ["secretsmanager:CreateSecret", "secretsmanager:TagResource"] {
             asked.push(Question::new(action, &secret));
         }
-        if let Some(key) = call.text("MasterUserSecretKmsKeyId") {
-            asked.extend(kms::through(call, "secretsmanager", key, Purpose::Grant));
-            asked.extend(kms::through(call, "secretsmanager", key, Purpose::Write));
+        match call.text("MasterUserSecretKmsKeyId") {
+            Some(key) => {
+                asked.extend(kms::through(call, "secretsmanager", key, Purpose::Grant));
+                asked.extend(kms::through(call, "secretsmanager", key, Purpose::Write));
+            }
+            // "Permissions required for Secrets Manager integration" names kms:DescribeKey for every key.
+            None => asked.push(kms::described_through(
+                call,
+                "rds",
+                "alias/aws/secretsmanager",
+            )),
         }
     }
     if call.text("RotateMasterUserPassword") == Some("true") {
