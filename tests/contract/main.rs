@@ -7,6 +7,8 @@
     reason = "what cannot be is a failed test"
 )]
 
+mod templates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;

@@ -147,14 +147,16 @@ fn metric_hours(lines: &[LogLine]) -> usize {
         let Some(directives) = metric["_aws"]["CloudWatchMetrics"].as_array() else {
             continue;
         };
-        for directive in directives {
-            let dimensions: BTreeMap<_, _> = directive["Dimensions"][0]
-                .as_array()
-                .unwrap()
+        let sets = directives.iter().flat_map(|directive| {
+            let sets = directive["Dimensions"].as_array().unwrap().iter();
+            sets.map(move |set| (set.as_array().unwrap(), &directive["Metrics"]))
+        });
+        for (names, metrics) in sets {
+            let dimensions: BTreeMap<_, _> = names
                 .iter()
                 .map(|name| (name.to_string(), metric[name.as_str().unwrap()].to_string()))
                 .collect();
-            for name in directive["Metrics"].as_array().unwrap() {
+            for name in metrics.as_array().unwrap() {
                 sent.insert((
                     name["Name"].to_string(),
                     dimensions.clone(),

@@ -54,12 +54,11 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// Any moment of the years 2026 and 2027, to the millisecond.
+/// Any moment of half a day, to the millisecond. It is after every time that a test takes for past.
 fn moment(seed: u64) -> OffsetDateTime {
-    let two_years = 2 * 365 * 86_400 * 1_000;
-    let since =
-        Duration::from_millis(rand::rngs::StdRng::seed_from_u64(seed).random_range(0..two_years));
-    datetime!(2026-01-01 00:00 UTC) + since
+    let half_a_day = 12 * 3_600 * 1_000;
+    let since = rand::rngs::StdRng::seed_from_u64(seed).random_range(0..half_a_day);
+    datetime!(2026-11-21 06:00 UTC) + Duration::from_millis(since)
 }
 
 /// A local pipeline and a source in it.

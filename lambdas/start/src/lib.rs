@@ -22,6 +22,9 @@ pub use schedule::restore_id;
 /// The step.
 pub const STEP: Step = Step { name: "start", run };
 
+/// The metrics that this step emits.
+pub const METRICS: [&str; 1] = ["RestoresStarted"];
+
 /// Step Functions takes an input of at most 256 KiB (StartExecution).
 const INPUT_BYTES_MAX: usize = 262_144;
 
@@ -90,10 +93,10 @@ pub async fn start(
         .send()
         .await;
     let started = match answer {
-        Ok(answer) => answer
-            .start_date()
-            .to_millis()
-            .is_ok_and(|start| start >= millis(asked_at)),
+        // An execution that began before we asked was there already.
+        Ok(answer) => {
+            whole_millis(answer.start_date().as_nanos()) >= asked_at.unix_timestamp_nanos() / NANOS
+        }
         Err(error) if wire_code(&error) == Some("ExecutionAlreadyExists") => false,
         Err(error) => {
             return Err(StepError::from_sdk(
@@ -106,7 +109,7 @@ pub async fn start(
     metrics::emit(
         context,
         &[],
-        &[("RestoresStarted", Unit::Count, f64::from(u8::from(started)))],
+        &[(METRICS[0], Unit::Count, f64::from(u8::from(started)))],
     );
     Ok(Started {
         restore_id: id.as_str().to_owned(),
@@ -115,9 +118,12 @@ pub async fn start(
     })
 }
 
-/// Step Functions tells times to the millisecond; an execution that began before we asked was there already.
-fn millis(at: OffsetDateTime) -> i64 {
-    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+/// Nanoseconds of a millisecond.
+const NANOS: i128 = 1_000_000;
+
+/// Step Functions tells times to the millisecond, as a fraction that may come out a little less.
+fn whole_millis(nanos: i128) -> i128 {
+    (nanos + NANOS / 2) / NANOS
 }
 
 fn input(request: &Value) -> Result<String, StepError> {
