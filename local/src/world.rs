@@ -305,7 +305,7 @@ impl World {
             && !request.is_from_service()
             && let Err(refusal) = self.iam.authorize(self, &request)
         {
-            return refusal;
+            return *refusal;
         }
         match service {
             Some(service) => service.handle(request).await,

@@ -29,6 +29,7 @@ use clap::Parser;
 use local_cloud::iam::{Decision, Evaluation};
 use pipeline_tests::{Original, Scene};
 
+use strangers::Attempts;
 use trial::{Permission, Played, in_virtual_time, permissions, play, side_by_side};
 
 /// At least so many attempts on others' resources for each role.
@@ -65,9 +66,9 @@ fn main() -> ExitCode {
         play(scenario, &original, seed, None)
     });
     let mut complaints = sufficient(&played);
-    let (strangers, asked) = strangers::try_all(&original, seed);
-    complaints.extend(negative(&strangers));
-    complaints.extend(unused_denials(&denying, &played, &asked));
+    let attempts = strangers::try_all(&original, seed, |_| {});
+    complaints.extend(negative(&attempts));
+    complaints.extend(unused_denials(&denying, &played, &attempts.evaluations));
     let uses = Uses::of(&granted, &played);
     complaints.extend(uses.complaints());
     let chosen: Vec<(&Permission, usize)> = uses.necessary_in(&arguments.only);
@@ -76,7 +77,7 @@ fn main() -> ExitCode {
     });
     let (survived, missed) = necessary(&chosen, &taken);
     complaints.extend(missed);
-    print_table(&granted, &uses, &strangers, &chosen, &survived);
+    print_table(&granted, &uses, &attempts.tried, &chosen, &survived);
     if complaints.is_empty() {
         println!("\nAll of it holds.");
         return ExitCode::SUCCESS;
@@ -114,9 +115,13 @@ fn sufficient(played: &[Played]) -> Vec<String> {
     complaints
 }
 
-fn negative(strangers: &[strangers::Tried]) -> Vec<String> {
-    let mut complaints = Vec::new();
-    for tried in strangers {
+fn negative(attempts: &Attempts) -> Vec<String> {
+    let mut complaints: Vec<String> = attempts
+        .changed
+        .iter()
+        .map(|arn| format!("negative: {arn} was made or removed"))
+        .collect();
+    for tried in &attempts.tried {
         if tried.attempts < ATTEMPTS_MIN {
             complaints.push(format!(
                 "negative: {} has {} attempts, fewer than {ATTEMPTS_MIN}",
@@ -334,5 +339,100 @@ fn print_table(
     );
     for entry in unexercised::ALL {
         println!("  {}: {}", entry.actions.join(", "), entry.reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const SEED: u64 = 7;
+
+    fn original() -> Original {
+        in_virtual_time(Original::make(SEED))
+    }
+
+    fn permission(role: &str, sid: &str, granted: &[Permission]) -> Permission {
+        let found = granted
+            .iter()
+            .find(|permission| permission.role == role && permission.sid == sid);
+        found.unwrap().clone()
+    }
+
+    #[test]
+    fn a_permission_that_is_missing_is_denied_and_fails_the_restore() {
+        let original = original();
+        let (granted, _) = in_virtual_time(deployed(&original, SEED));
+        let restore = permission("RestoreRole", "RestoreTheTarget", &granted);
+        let plain = &scenarios::ALL[0];
+        let whole = play(plain, &original, SEED, None);
+        assert_eq!((whole.denials(), whole.verdict), (Vec::new(), Ok(())));
+        let without = play(plain, &original, SEED, Some(&restore));
+        assert!(without.verdict.is_err());
+        let denials = without.denials();
+        assert!(
+            denials
+                .iter()
+                .any(|denial| denial.contains("rds:RestoreDBClusterFromSnapshot on")),
+            "{denials:?}"
+        );
+    }
+
+    #[test]
+    fn a_permission_that_no_scenario_uses_is_told() {
+        let unused = Permission {
+            role: "CleanupRole".to_owned(),
+            policy: "cleanup".to_owned(),
+            statement: 0,
+            sid: "TooMuch".to_owned(),
+            action: "rds:DeleteGlobalCluster".to_owned(),
+        };
+        let granted = [unused];
+        let uses = Uses::of(&granted, &[]);
+        let complaints = uses.complaints();
+        assert!(
+            complaints.iter().any(|complaint| complaint
+                .contains("TooMuch: rds:DeleteGlobalCluster: no scenario uses it")),
+            "{complaints:?}"
+        );
+    }
+
+    #[test]
+    fn a_role_that_may_do_too_much_is_let_through_and_named() {
+        let widen = |scene: &Scene| {
+            let iam = scene.local.cloud.iam();
+            let roles = iam.roles();
+            let wait = roles
+                .iter()
+                .find(|role| trial::logical_name(&role.arn, STACK) == "WaitRole")
+                .unwrap();
+            let policies = BTreeMap::from([(
+                "wide".to_owned(),
+                json!({
+                    "Version": "2012-10-17",
+                    "Statement": [{"Effect": "Allow", "Action": "rds:Delete*", "Resource": "*"}],
+                }),
+            )]);
+            let name = wait.arn.rsplit('/').next().unwrap();
+            iam.put_role(
+                scene.local.stack.account.as_str(),
+                name,
+                &wait.trust_document,
+                &policies,
+            )
+            .unwrap();
+        };
+        let complaints = negative(&strangers::try_all(&original(), SEED, widen));
+        let about = |text: &str| complaints.iter().any(|complaint| complaint.contains(text));
+        assert!(
+            about("WaitRole was let through: delete instance payroll-staging-1"),
+            "{complaints:?}"
+        );
+        assert!(about("was made or removed"), "{complaints:?}");
+        assert!(!about("CleanupRole"), "{complaints:?}");
     }
 }

@@ -6,6 +6,7 @@
 //! the tag of another restore, or with a tag that differs in case, as condition keys
 //! have none.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aurora_restore::deployment;
@@ -14,7 +15,7 @@ use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_rds::types::Tag;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
-use local_cloud::iam::Role;
+use local_cloud::iam::{Evaluation, Role};
 use pipeline_tests::{Original, SNAPSHOT, SOURCE, Scene};
 use serde_json::json;
 
@@ -57,28 +58,37 @@ pub(crate) struct Tried {
 /// One call, and whether it was denied.
 type Attempt<'a> = (String, LocalBoxFuture<'a, bool>);
 
-/// Attempts with the credentials of every role that can change anything; and what the roles were asked by it.
-pub(crate) fn try_all(
-    original: &Original,
-    seed: u64,
-) -> (
-    Vec<Tried>,
-    std::collections::BTreeSet<local_cloud::iam::Evaluation>,
-) {
+/// What all attempts came to.
+pub(crate) struct Attempts {
+    /// By role.
+    pub(crate) tried: Vec<Tried>,
+    /// What the roles were asked.
+    pub(crate) evaluations: BTreeSet<Evaluation>,
+    /// What is there now and was not, or the other way round.
+    pub(crate) changed: Vec<String>,
+}
+
+/// Attempts with the credentials of every role that can change anything, after `prepare` has changed what it likes.
+pub(crate) fn try_all(original: &Original, seed: u64, prepare: fn(&Scene)) -> Attempts {
     in_virtual_time(async {
         let scene = Scene::of(original, scenarios::options(seed)).await;
         place(&scene).await;
-        let before = scene.everything();
+        prepare(&scene);
+        let before = BTreeSet::from_iter(scene.everything());
         let mut tried = Vec::new();
         for role in scene.local.cloud.iam().roles() {
             if is_destructive(&role) {
                 tried.push(try_role(&scene, &role).await);
             }
         }
-        assert_eq!(scene.everything(), before, "something was changed");
+        let after = BTreeSet::from_iter(scene.everything());
         let evaluations = scene.local.cloud.iam().evaluations();
         scene.local.shutdown().await;
-        (tried, evaluations)
+        Attempts {
+            tried,
+            evaluations,
+            changed: before.symmetric_difference(&after).cloned().collect(),
+        }
     })
 }
 

@@ -199,20 +199,21 @@ impl Iam {
     }
 
     /// Whether a client's request may be made; the refusal in the service's own protocol when not.
-    pub(crate) fn authorize(&self, world: &World, request: &Request) -> Result<(), Response> {
+    pub(crate) fn authorize(&self, world: &World, request: &Request) -> Result<(), Box<Response>> {
         let Some(session) = Session::of(&request.caller) else {
             return Ok(());
         };
         let Some(role) = self.book().roles.get(&session.role_key()).cloned() else {
             return Ok(());
         };
-        let call = Call::read(world, request).map_err(|error| refusal::written(request, &error))?;
+        let call = Call::read(world, request)
+            .map_err(|error| Box::new(refusal::written(request, &error)))?;
         let questions = call
             .questions()
-            .ok_or_else(|| refusal::no_entry(request, &call.operation))?;
+            .ok_or_else(|| Box::new(refusal::no_entry(request, &call.operation)))?;
         for question in questions {
             self.judge(world, &request.caller, &session, role.as_deref(), question)
-                .map_err(|text| access_denied(request, &text))?;
+                .map_err(|text| Box::new(access_denied(request, &text)))?;
         }
         Ok(())
     }
