@@ -81,6 +81,8 @@ pub(crate) fn try_all(original: &Original, seed: u64, prepare: fn(&Scene)) -> At
                 tried.push(try_role(&scene, &role).await);
             }
         }
+        // RDS would take its time.
+        scene.sleep(Duration::from_secs(2 * 3600)).await;
         let after = BTreeSet::from_iter(scene.everything());
         let evaluations = scene.local.cloud.iam().evaluations();
         scene.local.shutdown().await;
