@@ -6,7 +6,7 @@
 //! copy, and asks for the deletion of what is proved to be ours; WaitForUndo then
 //! looks whether it is gone. A target that is in service is never removed.
 
-use aurora_restore_core::errors::{AR0012, AR0028, StepError, wire_code};
+use aurora_restore_core::errors::{AR0012, AR0027, AR0028, StepError, wire_code};
 use aurora_restore_core::ledger::{
     self, Address, Ending, Resource, ResourceKind, ResourceState, Status,
 };
@@ -21,6 +21,9 @@ pub const STEP: Step = Step {
     name: "cleanup",
     run,
 };
+
+/// The state that retires.
+const RETIRES: &str = "Cleanup";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,7 +83,11 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
         if resource.kind != ResourceKind::SnapshotCopy || resource.state == ResourceState::Removed {
             continue;
         }
-        if delete(context, restore, &resource).await? {
+        let is_there = match delete(context, restore, &resource).await {
+            Err(error) if is_refused_as_gone(context, restore, &error).await? => true,
+            deleted => deleted?,
+        };
+        if is_there {
             return Err(StepError::new(
                 &AR0028,
                 format!("snapshot `{}` is being deleted", resource.identifier),
@@ -104,6 +111,17 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
         }),
     };
     restore.end(&ending, context.clock.now()).await
+}
+
+/// Whether a deletion was refused because what it names is gone: what is gone has no tag by which IAM could allow it,
+/// while a look from a moment ago still shows it. Only who asked before may think so.
+async fn is_refused_as_gone(
+    context: &Context,
+    restore: &Restore,
+    error: &StepError,
+) -> Result<bool, StepError> {
+    let id = RestoreId::parse(&restore.plan().restore_id)?;
+    Ok(*error.code() == AR0027 && ledger::step_began(context, &id, RETIRES).await?.is_some())
 }
 
 /// The ARN of a secret that is named by its ARN or its name.

@@ -15,7 +15,6 @@ use aurora_restore_core::step::{StepFuture, answer};
 use aurora_restore_core::{Context, Step, StepError, request};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::OffsetDateTime;
 
 pub use schedule::restore_id;
 
