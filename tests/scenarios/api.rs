@@ -36,6 +36,8 @@ impl Api {
         options.port = Some(0);
         // Time is the machine's here, and a source takes RDS minutes.
         options.speed = 2_000.0;
+        // No restore ends while it is looked at.
+        options.rds.durations.restore_cluster = Duration::from_secs(100 * 86_400);
         let scene = Scene::with(options).await;
         let (local, functions) = (&scene.local, Functions::InProcess { count_work: false });
         let path = deploy_api(&local.cloud, &local.stack, &functions)

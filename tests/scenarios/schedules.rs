@@ -144,16 +144,19 @@ async fn an_event_starts_a_restore_once_while_it_runs_and_after_it_ended() {
     let stop = sfn.stop_execution().execution_arn(arn).send();
     stop.await.unwrap();
     execution.finished().await;
-    for request in [
-        request.clone(),
-        scene.request_with(json!({"expiresAfterHours": 1})),
-    ] {
-        let late = start(&scene, time, &request).await;
-        assert_eq!(
-            (&late["started"], &late["restoreId"]),
-            (&json!(false), &json!(id))
-        );
-    }
+    let late = start(&scene, time, &request).await;
+    assert_eq!(
+        (&late["started"], &late["restoreId"]),
+        (&json!(false), &json!(id))
+    );
+    // Another schedule that bears the same name restores something else: it must not pass for done.
+    let other = json!({
+        "schedule": "nightly",
+        "scheduledTime": "2026-11-21T03:00:00Z",
+        "request": scene.request_with(json!({"expiresAfterHours": 1})),
+    });
+    let refused = scene.invoke(step("start"), other).await.unwrap_err();
+    assert!(refused.to_string().contains("AR0034"), "{refused}");
     assert_eq!(executions(&scene), [id]);
 }
 

@@ -44,7 +44,7 @@ pub const WHOLE_RESTORE: Counts = Counts {
     key_calls: 1,
     messages: 1,
     log_bytes: 30_000,
-    metric_hours: 45,
+    metric_hours: 40,
 };
 
 /// One pass of the reaper that finds nothing to do.

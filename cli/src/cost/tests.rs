@@ -92,8 +92,8 @@ fn the_pipeline_adds_what_is_counted_of_a_restore() {
         restore_of(&bill, "writes to the state table"),
         usd("0.0001")
     ); // 160 / 1,000,000 x 0.625
-    assert_eq!(WHOLE_RESTORE.metric_hours, 27);
-    assert_eq!(restore_of(&bill, "metrics"), usd("0.011096")); // 27 / 730 x 0.30
+    assert_eq!(WHOLE_RESTORE.metric_hours, 40);
+    assert_eq!(restore_of(&bill, "metrics"), usd("0.016438")); // 40 / 730 x 0.30
     assert!(bill.restore(Part::Pipeline) < usd("0.02"));
 }
 
@@ -284,7 +284,7 @@ fn the_bill_as_json_has_the_numbers_of_the_table() {
     let json = render::json(&bill(NIGHTLY));
     assert_eq!(json["items"][0]["oneRestore"], "5.20");
     assert_eq!(json["items"][0]["month"], "156");
-    assert_eq!(json["items"][0]["sharePercent"], "86.56");
+    assert_eq!(json["items"][0]["sharePercent"], "86.19");
     assert_eq!(
         json["totals"]["standing"]["oneRestore"],
         serde_json::Value::Null

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aurora_restore_core::errors::{AR0001, AR0034, wire_code};
+use aurora_restore_core::errors::{AR0001, wire_code};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
@@ -44,14 +44,6 @@ pub(crate) async fn start(context: &Context, asked: &Asked) -> Result<Answer, St
         started = started.started,
         "asked for"
     );
-    if !started.started
-        && !start::was_started_with(context, &started.execution_arn, &body.request).await?
-    {
-        return Err(StepError::new(
-            &AR0034,
-            format!("restore `{}` was started with another request", body.name),
-        ));
-    }
     let status = if started.started { 201 } else { 200 };
     let answer = Answer::json(
         status,

@@ -8,7 +8,7 @@
 
 mod schedule;
 
-use aurora_restore_core::errors::{AR0001, AR0031, wire_code};
+use aurora_restore_core::errors::{AR0001, AR0031, AR0034, wire_code};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer};
@@ -73,7 +73,8 @@ fn malformed(problem: String) -> StepError {
 /// was used within 90 days otherwise. A name used longer ago is refused by Plan, from the state table.
 ///
 /// # Errors
-/// AR0001 when the request is no object or too large; AR0004 when the function was not told the state machine.
+/// AR0001 when the request is no object or too large; AR0004 when the function was not told the state machine; AR0034
+/// when the name was taken by another request.
 pub async fn start(
     context: &Context,
     id: &RestoreId,
@@ -110,9 +111,16 @@ pub async fn start(
         &[],
         &[(METRICS[0], Unit::Count, f64::from(u8::from(started)))],
     );
+    let execution_arn = execution_arn(state_machine_arn, id);
+    if !started && !was_started_with(context, &execution_arn, request).await? {
+        return Err(StepError::new(
+            &AR0034,
+            format!("restore `{}` was started with another request", id.as_str()),
+        ));
+    }
     Ok(Started {
         restore_id: id.as_str().to_owned(),
-        execution_arn: execution_arn(state_machine_arn, id),
+        execution_arn,
         started,
     })
 }
@@ -155,7 +163,7 @@ pub fn execution_arn(state_machine_arn: &str, id: &RestoreId) -> String {
 ///
 /// # Errors
 /// AR0031 when Step Functions does not know the execution yet, and what else it refuses.
-pub async fn was_started_with(
+async fn was_started_with(
     context: &Context,
     execution_arn: &str,
     request: &Value,
