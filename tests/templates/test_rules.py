@@ -52,6 +52,9 @@ class Rules(unittest.TestCase):
     def test_a_table_that_goes_with_its_stack(self):
         self.broken("state_survives", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "must be Retain")
 
+    def test_an_endpoint_that_lets_other_accounts_through(self):
+        self.broken("endpoints_admit_one_account", "                aws:PrincipalAccount: !Ref AWS::AccountId\n", '                aws:PrincipalAccount: "*"\n', "RdsEndpoint: credentials of other accounts get through")
+
     def test_a_wildcard_in_an_action(self):
         self.broken("actions_are_named", "Action: rds:RebootDBInstance", "Action: rds:Reboot*", "action `rds:Reboot*` has a wildcard")
 
