@@ -157,7 +157,7 @@ class Documentation(unittest.TestCase):
 
     def test_every_parameter_and_output_is_in_the_deployment_guide(self):
         guide = (ROOT / "docs/deployment.md").read_text()
-        for name in ("pipeline", "monitoring", "runbook", "source-account"):
+        for name in ("pipeline", "monitoring", "runbook", "api", "source-account"):
             template = RULES.Template(name, (ROOT / f"cloudformation/{name}.yaml").read_text())
             section = guide.partition(f"\n### {name}\n")[2].partition("\n##")[0]
             for word in [*template.body["Parameters"], *template.body["Outputs"]]:
@@ -165,7 +165,7 @@ class Documentation(unittest.TestCase):
 
     def test_defaults_are_as_the_deployment_guide_says(self):
         guide = (ROOT / "docs/deployment.md").read_text()
-        for name in ("pipeline", "monitoring", "runbook", "source-account"):
+        for name in ("pipeline", "monitoring", "runbook", "api", "source-account"):
             template = RULES.Template(name, (ROOT / f"cloudformation/{name}.yaml").read_text())
             section = guide.partition(f"\n### {name}\n")[2].partition("\n##")[0]
             for word, parameter in template.body["Parameters"].items():
