@@ -63,6 +63,7 @@ class Stacks(unittest.TestCase):
         for step in steps():
             with zipfile.ZipFile(root / f"package/{step}.zip", "w") as archive:
                 archive.writestr("bootstrap", f"of {step}")
+        (root / "package/architecture").write_text("arm64\n")
         (root / "aws.ini").write_text("[default]\ns3 =\n  addressing_style = path\n")
         return root
 
@@ -194,6 +195,9 @@ class Stacks(unittest.TestCase):
         self.assertRegex(said, r"Change set of deployed:[\s\S]*Add +PlanFunction +AWS::Lambda::Function[\s\S]*deployed: CREATE_COMPLETE")
         names = {function["FunctionName"] for function in self.client("lambda").list_functions()["Functions"]}
         self.assertIn("deployed-plan", names)
+        # moto does not hand the architecture on to the functions.
+        given = {one["ParameterKey"]: one["ParameterValue"] for one in self.client("cloudformation").describe_stacks(StackName="deployed")["Stacks"][0]["Parameters"]}
+        self.assertEqual(given["Architecture"], "arm64", "not what the functions were built for")
 
     def test_deploying_makes_nothing_without_a_yes(self):
         status, said = self.deploy("refused", self.parameters, answer="no\n")
@@ -204,6 +208,10 @@ class Stacks(unittest.TestCase):
     def test_deploying_refuses_what_is_no_file_of_parameters(self):
         status, said = self.deploy("wrong", ["VpcId"], "--yes")
         self.assertEqual((status, "wrong.json: expected a JSON object" in said), (1, True), said)
+
+    def test_deploying_refuses_another_architecture_than_was_built(self):
+        status, said = self.deploy("crossed", {**self.parameters, "Architecture": "x86_64"}, "--yes")
+        self.assertEqual((status, "Architecture is x86_64, but the functions in package/ were built for arm64" in said), (1, True), said)
 
     def test_deploying_names_a_step_that_was_not_built(self):
         away = (self.root / "package/plan.zip").rename(self.root / "package/plan.away")
