@@ -2,7 +2,7 @@
 //!
 //! A client's request that is signed by a role's session is turned into questions,
 //! action by action and resource by resource, by a table per service
-//! ([`services`]), and all of them must be allowed by the role's policies. The root
+//! (`services`), and all of them must be allowed by the role's policies. The root
 //! of an account may do everything. What a service asks of another on its own behalf
 //! is not judged; what it asks of KMS with the caller's rights is among the caller's
 //! questions.

@@ -47,6 +47,13 @@ async fn the_committed_pipeline_deploys_with_endpoints() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_without_route_tables_are_refused() {
+    let parameters = [&PARAMETERS[..], &[("CreateVpcEndpoints", "true")]].concat();
+    let error = create(&cloud(), PIPELINE, &parameters).await.unwrap_err();
+    assert!(error.to_string().contains("RouteTableIds"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_committed_pipeline_deploys_with_a_schedule() {
     let cloud = cloud();
     let parameters = [
