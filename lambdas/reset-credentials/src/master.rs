@@ -4,7 +4,7 @@
 //! before the database is told, so that a repeated step hands out the same password
 //! again; it becomes AWSCURRENT only once a login with it has worked.
 
-use aurora_restore_core::errors::{AR0028, StepError, wire_code};
+use aurora_restore_core::errors::{AR0027, AR0028, StepError, wire_code};
 use aurora_restore_core::ledger::{Resource, ResourceKind};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::request::MasterPassword;
@@ -72,15 +72,7 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
     let resource = restore.intend(resource).await?;
     create_secret(context, restore, &id).await?;
     let token = id.request_token("master-password");
-    if secrets::read(
-        secrets,
-        &plan.secret_name,
-        Stage::Pending,
-        &plan.source.master_username,
-    )
-    .await?
-    .is_none()
-    {
+    if read_pending(context, restore).await?.is_none() {
         let made = secrets
             .get_random_password()
             .password_length(LENGTH)
@@ -113,20 +105,12 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
             // Another invocation of this step stored its password first: that one counts.
             Err(error) if wire_code(&error) == Some("ResourceExistsException") => {}
             Err(error) => {
-                return Err(StepError::from_sdk(
-                    format!("store secret `{}`", plan.secret_name),
-                    error,
-                ));
+                let action = format!("store secret `{}`", plan.secret_name);
+                return Err(not_known_yet(StepError::from_sdk(action, error)));
             }
         }
     }
-    let pending = secrets::read(
-        secrets,
-        &plan.secret_name,
-        Stage::Pending,
-        &plan.source.master_username,
-    )
-    .await?;
+    let pending = read_pending(context, restore).await?;
     // What was just stored may not be seen yet: the next attempt finds it.
     let pending = pending.ok_or_else(|| {
         StepError::new(
@@ -139,6 +123,27 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
     })?;
     restore.created(resource, None).await?;
     Ok(pending)
+}
+
+/// What waits to be set, if anything does.
+async fn read_pending(
+    context: &Context,
+    restore: &Restore,
+) -> Result<Option<Credentials>, StepError> {
+    let plan = restore.plan();
+    let (secrets, username) = (context.aws.secrets_manager(), &plan.source.master_username);
+    secrets::read(secrets, &plan.secret_name, Stage::Pending, username)
+        .await
+        .map_err(not_known_yet)
+}
+
+/// IAM allows the use of a secret by its tag. One that was made a moment ago may not be known with it everywhere, and
+/// is then denied instead of not found: the next attempt tells.
+fn not_known_yet(error: StepError) -> StepError {
+    if *error.code() == AR0027 {
+        return StepError::new(&AR0028, format!("the secret may not be known yet: {error}"));
+    }
+    error
 }
 
 /// Makes the secret, without a value yet, or finds the one that was made before and proves it ours.
