@@ -16,7 +16,7 @@ use aurora_restore::local::LocalOptions;
 use local_cloud::faults::{Call, Fault, Faults, Recorded};
 use pipeline_tests::{Original, Scene};
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::decoys;
 use crate::verdict::{self, Before, Verdict};
@@ -344,7 +344,7 @@ impl Trial {
         let mut scene = Scene::of(original, options(seed)).await;
         dress(&scene);
         scene.reaper_comes(false).await;
-        let request = request(&scene).await;
+        let request = scene.request_of_every_step().await;
         let decoys = decoys::place(&scene).await;
         scene.begin();
         let before = Before {
@@ -435,25 +435,6 @@ fn options(seed: u64) -> LocalOptions {
     durations.restore_per_gib = Duration::ZERO;
     durations.create_instance = Duration::from_secs(200);
     options
-}
-
-/// A restore that uses every step: from another region, under a key of this one, with a reader, a parameter group
-/// and a secret of our own.
-async fn request(scene: &Scene) -> Value {
-    let group = scene
-        .rds()
-        .create_db_cluster_parameter_group()
-        .db_cluster_parameter_group_name("staging-params")
-        .db_parameter_group_family("aurora-postgresql15")
-        .description("staging");
-    group.send().await.unwrap();
-    let key = scene.key_in(&scene.local.stack.region).await;
-    let remote = scene.copy_to_region("eu-central-1").await;
-    scene.request_with(json!({
-        "source": {"region": "eu-central-1", "snapshot": remote},
-        "target": {"kmsKeyId": key, "readers": 1, "clusterParameterGroup": "staging-params"},
-        "credentials": {"master": "secret"},
-    }))
 }
 
 /// Runs on this thread, on a clock that jumps.

@@ -16,7 +16,7 @@ const BYTES_BESIDE_A_LINE: usize = 26;
 #[tokio::test(start_paused = true)]
 async fn a_whole_restore_uses_what_the_calculator_says() {
     let scene = Scene::real().await;
-    let request = whole_request(&scene).await;
+    let request = scene.request_of_every_step().await;
     scene.reaper_comes(false).await;
     let heard = listen(&scene);
     let run = scene.restore(request).await;
@@ -34,24 +34,6 @@ async fn an_idle_pass_of_the_reaper_uses_what_the_calculator_says() {
     assert_eq!(passed["failures"], json!([]), "{passed}");
     assert_is_what_it_says(counted(&scene, &heard, None), IDLE_PASS);
     scene.local.shutdown().await;
-}
-
-/// A restore that uses every step.
-async fn whole_request(scene: &Scene) -> Value {
-    let group = scene
-        .rds()
-        .create_db_cluster_parameter_group()
-        .db_cluster_parameter_group_name("staging-params")
-        .db_parameter_group_family("aurora-postgresql15")
-        .description("staging");
-    group.send().await.unwrap();
-    let key = scene.key_in(&scene.local.stack.region).await;
-    let remote = scene.copy_to_region("eu-central-1").await;
-    scene.request_with(json!({
-        "source": {"region": "eu-central-1", "snapshot": remote},
-        "target": {"kmsKeyId": key, "readers": 1, "clusterParameterGroup": "staging-params"},
-        "credentials": {"master": "secret"},
-    }))
 }
 
 /// Writes down every call of a function from now on.

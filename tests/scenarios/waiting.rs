@@ -127,23 +127,7 @@ async fn an_answer_that_nobody_waits_for_any_more_is_not_counted() {
 async fn a_restore_with_a_copy_and_a_reader_and_a_group_of_its_own_takes_at_most_forty_transitions()
 {
     let scene = Scene::real().await;
-    let group = scene
-        .rds()
-        .create_db_cluster_parameter_group()
-        .db_cluster_parameter_group_name("staging-params");
-    group
-        .db_parameter_group_family("aurora-postgresql15")
-        .description("staging")
-        .send()
-        .await
-        .unwrap();
-    let key = scene.key_in(&scene.local.stack.region).await;
-    let remote = scene.copy_to_region("eu-central-1").await;
-    let over = json!({
-        "source": {"region": "eu-central-1", "snapshot": remote},
-        "target": {"kmsKeyId": key, "readers": 1, "clusterParameterGroup": "staging-params"},
-    });
-    let run = scene.restore(scene.request_with(over)).await;
+    let run = scene.restore(scene.request_of_every_step().await).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     let minutes = run.report.seconds.total / 60.0;
     let transitions = run.execution.history().transitions();

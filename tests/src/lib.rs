@@ -369,6 +369,25 @@ impl Scene {
         request
     }
 
+    /// A request that uses every step: from another region, under a key of this one, with a reader, a parameter group
+    /// and a secret of our own. Makes what it names.
+    pub async fn request_of_every_step(&self) -> Value {
+        let group = self
+            .rds()
+            .create_db_cluster_parameter_group()
+            .db_cluster_parameter_group_name("staging-params")
+            .db_parameter_group_family("aurora-postgresql15")
+            .description("staging");
+        group.send().await.unwrap();
+        let key = self.key_in(&self.local.stack.region).await;
+        let remote = self.copy_to_region("eu-central-1").await;
+        self.request_with(json!({
+            "source": {"region": "eu-central-1", "snapshot": remote},
+            "target": {"kmsKeyId": key, "readers": 1, "clusterParameterGroup": "staging-params"},
+            "credentials": {"master": "secret"},
+        }))
+    }
+
     /// Restores, and waits for the end.
     pub async fn restore(&self, input: Value) -> Run<'_> {
         self.restore_as("restore-1", input).await

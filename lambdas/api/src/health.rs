@@ -2,6 +2,7 @@
 
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::settings::DeployedSettings;
+use aurora_restore_core::table::Order;
 use aurora_restore_core::{Context, StepError};
 use serde_json::json;
 
@@ -28,9 +29,9 @@ async fn last_restored(context: &Context) -> Result<Option<Listed>, StepError> {
     context.settings.state_machine_arn()?;
     DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
     let key = ("status", Status::Restored.name());
-    let (items, _) = context
+    let items = context
         .table()
-        .page_of_index("by-status", key, 1, None)
+        .query_index("by-status", key, Order::NewestFirst, 1)
         .await?;
     Ok(items.first().map(Listed::of))
 }

@@ -6,7 +6,7 @@ use aurora_restore_core::errors::{AR0001, wire_code};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
-use aurora_restore_core::table::Item;
+use aurora_restore_core::table::{Item, Order};
 use aurora_restore_core::{Context, StepError, request};
 use aws_sdk_sfn::types::ExecutionStatus;
 use base64::Engine as _;
@@ -104,7 +104,13 @@ pub(crate) async fn list(context: &Context, asked: &Asked) -> Result<Answer, Ste
         .transpose()?;
     let (items, next) = context
         .table()
-        .page_of_index(index, (attribute, &value), page_size(asked)?, after)
+        .page_of_index(
+            index,
+            (attribute, &value),
+            Order::NewestFirst,
+            page_size(asked)?,
+            after,
+        )
         .await?;
     let restores: Vec<Listed> = items.iter().map(Listed::of).collect();
     let mut answer = json!({ "restores": restores });

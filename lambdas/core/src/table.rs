@@ -220,38 +220,16 @@ impl Table {
     pub async fn query_index(
         &self,
         index: &str,
-        (attribute, value): (&str, &str),
+        key: (&str, &str),
         order: Order,
         most: i32,
     ) -> Result<Vec<Item>, StepError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .index_name(index)
-            .key_condition_expression("#attribute = :value")
-            .expression_attribute_names("#attribute", attribute)
-            .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
-            .scan_index_forward(order == Order::OldestFirst)
-            .limit(most)
-            .send()
-            .await;
-        let found = found.map_err(|error| {
-            StepError::from_sdk(
-                format!("read the index `{index}` of the state table"),
-                error,
-            )
-        })?;
-        Ok(found
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .map(Item)
-            .collect())
+        let (items, _) = self.page_of_index(index, key, order, most, None).await?;
+        Ok(items)
     }
 
-    /// A page of the items whose attribute, the key of this index, has this value, newest start first, after the item
-    /// with the key `after`; and the key to go on after, when there may be more.
+    /// As [`Table::query_index`], beginning after the item with the key `after`; and the key to go on after, when
+    /// there may be more.
     ///
     /// # Errors
     /// What DynamoDB refuses.
@@ -259,6 +237,7 @@ impl Table {
         &self,
         index: &str,
         (attribute, value): (&str, &str),
+        order: Order,
         most: i32,
         after: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), StepError> {
@@ -270,7 +249,7 @@ impl Table {
             .key_condition_expression("#attribute = :value")
             .expression_attribute_names("#attribute", attribute)
             .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
-            .scan_index_forward(false)
+            .scan_index_forward(order == Order::OldestFirst)
             .limit(most)
             .set_exclusive_start_key(after.map(|item| item.0))
             .send()

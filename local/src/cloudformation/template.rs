@@ -152,14 +152,6 @@ impl Template {
         }
     }
 
-    /// The logical ids of all resources of a type.
-    pub fn resources_of_type<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.resources
-            .iter()
-            .filter(move |resource| resource.kind.name == name)
-            .map(|resource| resource.logical_id.as_str())
-    }
-
     fn read(text: &str, problems: &mut Vec<String>) -> Option<Self> {
         let document = match yaml::read(text) {
             Ok(document) => document,
