@@ -8,7 +8,7 @@
 //! the pipeline looks at the first or waits out the second.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use asl_interpreter::Clock;
 use async_trait::async_trait;
@@ -24,10 +24,22 @@ use crate::world::{Known, Service};
 /// What the engine writes in every ARN.
 const ENGINE_ARN_PREFIX: &str = "arn:aws:dynamodb:dynoxide:000000000000:";
 
+/// The operations after which policies may see other keys or tags.
+const CHANGE_TABLES: [&str; 5] = [
+    "CreateTable",
+    "DeleteTable",
+    "UpdateTable",
+    "TagResource",
+    "UntagResource",
+];
+
 /// The tables of every account and region.
 pub struct DynamoDb {
     clock: Arc<dyn Clock>,
     databases: Mutex<BTreeMap<(String, String), Database>>,
+    /// What policies see of a table, by account, region and ARN. They ask at every call, and the engine
+    /// counts a table's items to describe it; so it is kept until a table changes.
+    known: Mutex<BTreeMap<(String, String, String), Known>>,
 }
 
 impl DynamoDb {
@@ -37,6 +49,7 @@ impl DynamoDb {
         Self {
             clock,
             databases: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -65,7 +78,11 @@ impl DynamoDb {
         Ok(database)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Database>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String, String), Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Database>> {
         self.databases
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -84,7 +101,11 @@ impl DynamoDb {
             &database,
             operation,
             &body.replace(&own_prefix, ENGINE_ARN_PREFIX),
-        )?;
+        );
+        if CHANGE_TABLES.contains(&operation) {
+            self.known().clear();
+        }
+        let answer = answer?;
         Ok(answer.replace(ENGINE_ARN_PREFIX, &own_prefix))
     }
 }
@@ -105,34 +126,17 @@ impl Service for DynamoDb {
 
     /// A table or an index, by ARN.
     fn look_up(&self, caller: &Caller, name: &str) -> Option<Known> {
-        let (_, path) = name.split_once(":table/")?;
-        let (table, index) = match path.split_once("/index/") {
-            Some((table, index)) => (table, Some(index)),
-            None => (path, None),
-        };
-        let database = self.database(caller).ok()?;
-        let asked = json!({ "TableName": table }).to_string();
-        let described: Value =
-            serde_json::from_str(&run(&database, "DescribeTable", &asked).ok()?).ok()?;
-        let described = &described["Table"];
-        let indexes = ["GlobalSecondaryIndexes", "LocalSecondaryIndexes"]
-            .into_iter()
-            .filter_map(|kind| described[kind].as_array())
-            .flatten();
-        let keys = match index {
-            None => &described["KeySchema"],
-            Some(index) => &indexes.into_iter().find(|one| one["IndexName"] == index)?["KeySchema"],
-        };
-        let partition = keys
-            .as_array()?
-            .iter()
-            .find(|key| key["KeyType"] == "HASH")?;
-        Some(Known {
-            arn: name.to_owned(),
-            tags: table_tags(&database, table),
-            partition_key: partition["AttributeName"].as_str().map(str::to_owned),
-            ..Known::default()
-        })
+        let key = (
+            caller.account.clone(),
+            caller.region.clone(),
+            name.to_owned(),
+        );
+        if let Some(known) = self.known().get(&key) {
+            return Some(known.clone());
+        }
+        let known = describe(&self.database(caller).ok()?, name)?;
+        self.known().insert(key, known.clone());
+        Some(known)
     }
 
     fn recorded_texts(&self) -> Vec<RecordedText> {
@@ -152,6 +156,37 @@ impl Service for DynamoDb {
         }
         texts
     }
+}
+
+/// A table or an index, by ARN, as the engine describes it.
+fn describe(database: &Database, arn: &str) -> Option<Known> {
+    let (_, path) = arn.split_once(":table/")?;
+    let (table, index) = match path.split_once("/index/") {
+        Some((table, index)) => (table, Some(index)),
+        None => (path, None),
+    };
+    let asked = json!({ "TableName": table }).to_string();
+    let described: Value =
+        serde_json::from_str(&run(database, "DescribeTable", &asked).ok()?).ok()?;
+    let described = &described["Table"];
+    let indexes = ["GlobalSecondaryIndexes", "LocalSecondaryIndexes"]
+        .into_iter()
+        .filter_map(|kind| described[kind].as_array())
+        .flatten();
+    let keys = match index {
+        None => &described["KeySchema"],
+        Some(index) => &indexes.into_iter().find(|one| one["IndexName"] == index)?["KeySchema"],
+    };
+    let partition = keys
+        .as_array()?
+        .iter()
+        .find(|key| key["KeyType"] == "HASH")?;
+    Some(Known {
+        arn: arn.to_owned(),
+        tags: table_tags(database, table),
+        partition_key: partition["AttributeName"].as_str().map(str::to_owned),
+        ..Known::default()
+    })
 }
 
 fn table_tags(database: &Database, table: &str) -> BTreeMap<String, String> {

@@ -17,6 +17,7 @@ mod matrix;
 mod naive;
 mod verdict;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,6 +51,9 @@ struct Arguments {
     /// Cases tried at a time; as many as there are processors when absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// Writes what each case did to this file, a case after another, for comparison with another run.
+    #[arg(long)]
+    traces: Option<PathBuf>,
     /// Lists the calls of the undisturbed restore and tries nothing.
     #[arg(long)]
     list: bool,
@@ -71,6 +75,11 @@ fn sample_size(text: &str) -> Result<SampleSize, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What goes wrong with this machine, and not with a restore.
+    tracing_subscriber::fmt()
+        .with_env_filter("off,local_cloud=error")
+        .with_writer(std::io::stderr)
+        .init();
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let matrices = Plot::ALL.map(|plot| Matrix::record(seed, plot, |_| ()));
     for matrix in &matrices {
@@ -127,11 +136,30 @@ fn main() -> ExitCode {
         }
     });
     print_table(seed, &matrices, &tried);
+    if let Some(file) = &arguments.traces
+        && let Err(error) = std::fs::write(file, traces(&tried))
+    {
+        eprintln!("cannot write {}: {error}", file.display());
+        return ExitCode::FAILURE;
+    }
     if tried.iter().all(Tried::passed) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn traces(tried: &[Tried]) -> String {
+    let of_case = |one: &Tried| {
+        let steps = one.trace.iter().map(|step| format!("  {step}\n"));
+        format!(
+            "{}: {}\n{}",
+            one.case,
+            one.verdict.outcome,
+            steps.collect::<String>()
+        )
+    };
+    tried.iter().map(of_case).collect()
 }
 
 /// So many of these cases, drawn by the seed.

@@ -153,6 +153,8 @@ impl Scene {
 
     /// A cloud with the pipeline and a secret for a source.
     async fn empty(mut options: LocalOptions, old_password: &str, app_password: &str) -> Self {
+        // The SDK's retries wait by chance, drawn on the thread that waits.
+        fastrand::seed(options.seed);
         // Processes read the machine's clock; everything else plays at a moment that the seed chooses.
         if options.port.is_none() && matches!(options.functions, Functions::InProcess { .. }) {
             options

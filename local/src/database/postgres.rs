@@ -43,7 +43,7 @@ const INITDB: [&str; 7] = [
 ];
 
 /// Local data is thrown away, so nothing waits for the disk; a rehearsal runs several servers, so each is small.
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 19] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -57,6 +57,9 @@ const SETTINGS: [&str; 17] = [
     "max_wal_size=256MB",
     "min_wal_size=4MB",
     "max_parallel_workers=2",
+    // Processes that have nothing to do in a database of minutes.
+    "autovacuum=off",
+    "max_logical_replication_workers=0",
     "password_encryption=scram-sha-256",
     "ssl=on",
     "unix_socket_permissions=0700",

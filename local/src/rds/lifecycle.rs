@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use asl_interpreter::Clock;
 use time::OffsetDateTime;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use super::Inner;
@@ -138,13 +139,22 @@ impl Flow {
     }
 }
 
-/// Work that takes real time, on the pool where a paused clock waits for it.
+/// Work that takes real time.
+///
+/// On a runtime of one thread, which is what a paused clock runs on, the world stands still
+/// meanwhile: what happens in it then never depends on how quick the machine was.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DatabaseError> + Send + 'static,
 ) -> Result<T, DatabaseError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(DatabaseError::State("the runtime is shutting down")),
-    }
+    let done = match Handle::current().runtime_flavor() {
+        // On a thread of its own: the database's client will not run inside a runtime.
+        RuntimeFlavor::CurrentThread => std::thread::spawn(work).join(),
+        _ => match tokio::task::spawn_blocking(work).await {
+            Ok(result) => Ok(result),
+            Err(error) => Err(error
+                .try_into_panic()
+                .map_err(|_| DatabaseError::State("the runtime is shutting down"))?),
+        },
+    };
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
