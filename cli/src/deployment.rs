@@ -148,10 +148,19 @@ pub async fn deploy_api(
     let template = template.map_err(|error| anyhow!("cloudformation/api.yaml: {error}"))?;
     let artefacts = Committed { cloud, functions };
     let pipeline = cloud.cloudformation().stack(&root(stack), &stack.name);
-    let key = pipeline.and_then(|pipeline| pipeline.outputs().get("PipelineKeyArn").cloned());
+    let pipeline = pipeline.ok_or_else(|| {
+        anyhow!(
+            "there is no stack `{}`: deploy the pipeline first",
+            stack.name
+        )
+    })?;
+    let key = pipeline.outputs().get("PipelineKeyArn").cloned();
     let parameters = [
         ("PipelineName", stack.name.clone()),
-        ("PipelineKeyArn", key.unwrap_or_default()),
+        (
+            "PipelineKeyArn",
+            key.context("cloudformation/pipeline.yaml has no output PipelineKeyArn")?,
+        ),
     ];
     let parameters = parameters
         .map(|(name, value)| (name.to_owned(), value))

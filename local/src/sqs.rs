@@ -20,6 +20,7 @@ use crate::world::{Service, World};
 const MESSAGE_BYTES_MAX: usize = 1_048_576;
 const RETENTION_SECONDS: i64 = 345_600;
 const VISIBILITY_SECONDS: i64 = 30;
+const VISIBILITY_BOUNDS: std::ops::RangeInclusive<i64> = 0..=43_200;
 
 /// The queues of every account and region.
 pub struct Sqs {
@@ -48,8 +49,8 @@ impl Queue {
         let given = self
             .attributes
             .get(attribute)
-            .and_then(|text| text.parse().ok());
-        Duration::seconds(given.unwrap_or(otherwise))
+            .and_then(|text| text.parse::<u32>().ok());
+        Duration::seconds(given.map_or(otherwise, i64::from))
     }
 
     fn forget_old(&mut self, now: OffsetDateTime) {
@@ -221,6 +222,15 @@ impl Sqs {
         let most = fields.integer("MaxNumberOfMessages")?.unwrap_or(1);
         let most = usize::try_from(most).unwrap_or_default().min(10);
         let hidden = fields.integer("VisibilityTimeout")?;
+        if let Some(hidden) = hidden.filter(|seconds| !VISIBILITY_BOUNDS.contains(seconds)) {
+            return Err(ApiError::new(
+                400,
+                "com.amazonaws.sqs#InvalidParameterValue",
+                format!(
+                    "Value {hidden} for parameter VisibilityTimeout is invalid. Reason: Must be between 0 and 43200, if provided."
+                ),
+            ));
+        }
         let receipt = self.uuid();
         let messages: Vec<Value> = self.with_queue(caller, &name, |queue, now| {
             let hidden = hidden.map_or_else(

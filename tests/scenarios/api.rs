@@ -60,6 +60,16 @@ impl Api {
     }
 
     async fn call(&self, method: &str, path: &str, body: String) -> Answered {
+        self.call_signed_for("eu-west-1", method, path, body).await
+    }
+
+    async fn call_signed_for(
+        &self,
+        region: &str,
+        method: &str,
+        path: &str,
+        body: String,
+    ) -> Answered {
         let uri: http::Uri = format!("{}{path}", self.base).parse().unwrap();
         let host = uri.authority().unwrap().to_string();
         let mut request = http::Request::builder()
@@ -79,7 +89,7 @@ impl Api {
         .into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
-            .region("eu-west-1")
+            .region(region)
             .name("execute-api")
             .time(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
             .settings(SigningSettings::default())
@@ -239,6 +249,8 @@ async fn what_cannot_be_done_is_said_with_a_code() {
         ("", "exactly one of the two"),
         ("?outcome=Restored&target=x", "exactly one of the two"),
         ("?outcome=Done", "Restored, FailedClean"),
+        ("?target=a%20cluster", "a cluster's identifier or ARN"),
+        (&format!("?target={}", "x".repeat(64)), "identifier or ARN"),
         ("?outcome=Restored&limit=101", "1 to 100"),
         ("?outcome=Restored&nextToken=e30", "nextToken"),
         ("?outcome=Restored&nextToken=%2F", "nextToken"),
@@ -246,6 +258,24 @@ async fn what_cannot_be_done_is_said_with_a_code() {
         let refused = api.get(&format!("/restores{query}")).await;
         refused.assert_refused(400, "AR0001", named);
     }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_quite_the_apis_is_refused() {
+    let api = Api::new().await;
+    for path in ["//health", "/health/", "/%68ealth"] {
+        let answered = api.get(path).await;
+        assert_eq!(answered.status, 403, "{path}: {}", answered.body);
+        assert_eq!(answered.body["message"], "Missing Authentication Token");
+    }
+    let answered = api
+        .call_signed_for("eu-central-1", "GET", "/health", String::new())
+        .await;
+    assert_eq!(answered.status, 403);
+    assert_eq!(
+        answered.headers["x-amzn-errortype"],
+        "InvalidSignatureException"
+    );
 }
 
 #[tokio::test]

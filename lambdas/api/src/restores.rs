@@ -20,6 +20,10 @@ use crate::http::{Answer, Asked};
 const PAGE_DEFAULT: i32 = 25;
 const PAGE_MAX: i32 = 100;
 
+/// Letters of a cluster identifier at most.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBCluster.html>
+const LONGEST_IDENTIFIER: usize = 63;
+
 /// What `POST /restores` takes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,7 +160,16 @@ fn known_outcome(outcome: &str) -> Result<String, StepError> {
 
 /// A target by its ARN, or by its cluster identifier in the pipeline's own account and region.
 fn target_arn(context: &Context, target: &str) -> Result<String, StepError> {
-    if target.starts_with("arn:") {
+    let identifier = target.rsplit(':').next().unwrap_or(target);
+    let is_identifier = (1..=LONGEST_IDENTIFIER).contains(&identifier.len())
+        && identifier
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let is_arn = target.starts_with("arn:") && target.split(':').count() == 7;
+    if !is_identifier || (identifier != target && !is_arn) {
+        return Err(query("target", target, "a cluster's identifier or ARN"));
+    }
+    if is_arn {
         return Ok(target.to_owned());
     }
     let machine: Vec<&str> = context.settings.state_machine_arn()?.split(':').collect();
@@ -254,12 +267,14 @@ fn last_state(report: &Report) -> Option<&str> {
     last.map(|step| step.state.as_str())
 }
 
-/// What an execution without a record is: not planned yet, or ended before it was.
+/// What an execution without a record is: not planned yet, ended before it was, or so long ago that its record is
+/// gone. It succeeds in `Restored` alone.
 fn unrecorded(status: &ExecutionStatus) -> &'static str {
     match status {
         ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
             Status::FailedClean.name()
         }
+        ExecutionStatus::Succeeded => Status::Restored.name(),
         _ => Status::Running.name(),
     }
 }

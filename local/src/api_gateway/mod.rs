@@ -205,8 +205,12 @@ impl ApiGateway {
         Ok((api.clone(), route.clone(), parameters))
     }
 
-    /// Whether the caller may: of the API's account, and permitted by the policies of their role.
+    /// Whether the caller may: signed for the API's region, of its account, and permitted by the policies of their role.
     fn authorize(&self, resource: &str, api: &Api, caller: &Caller) -> Result<(), ApiError> {
+        if caller.region != api.region {
+            let text = "Credential should be scoped to a valid region. ";
+            return Err(ApiError::new(403, "InvalidSignatureException", text));
+        }
         if caller.account != api.account {
             return Err(denied(caller, resource));
         }

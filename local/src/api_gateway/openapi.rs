@@ -50,8 +50,9 @@ impl Route {
     }
 }
 
+/// `//restores` and `/restores/` are no `/restores`: who may call is asked of the path as it was sent.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.trim_matches('/').split('/')
+    path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
 fn parameter(segment: &str) -> Option<&str> {

@@ -145,7 +145,11 @@ impl Parameter {
             return Some(format!("must be an id that begins with `{beginning}`"));
         }
         if self.kind == Kind::Number {
-            let Ok(number) = given.parse::<f64>() else {
+            let Some(number) = given
+                .parse::<f64>()
+                .ok()
+                .filter(|number| number.is_finite())
+            else {
                 return Some("must be a number".to_owned());
             };
             match self.bounds {

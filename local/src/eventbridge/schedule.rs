@@ -62,14 +62,15 @@ impl Schedule {
 
 fn rate(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_once(' ')?;
-    let number: i64 = number.parse().ok().filter(|number| *number > 0)?;
+    let number: i32 = number.parse().ok().filter(|number| *number > 0)?;
     // AWS insists on the singular for one and on the plural for more.
-    match (number, unit) {
-        (1, "minute") | (2.., "minutes") => Some(Duration::minutes(number)),
-        (1, "hour") | (2.., "hours") => Some(Duration::hours(number)),
-        (1, "day") | (2.., "days") => Some(Duration::days(number)),
-        _ => None,
-    }
+    let unit = match (number, unit) {
+        (1, "minute") | (2.., "minutes") => Duration::MINUTE,
+        (1, "hour") | (2.., "hours") => Duration::HOUR,
+        (1, "day") | (2.., "days") => Duration::DAY,
+        _ => return None,
+    };
+    unit.checked_mul(number)
 }
 
 impl Cron {
@@ -204,6 +205,7 @@ mod tests {
             "rate(1 hours)",
             "rate(0 minutes)",
             "rate(5 weeks)",
+            "rate(9223372036854775807 days)",
             "cron(0 2 * * * *)",
             "cron(0 2 ? * ? *)",
             "cron(0 2 * * ?)",
