@@ -2,12 +2,14 @@
 //!
 //! [`stack`] knows what the deployed pipeline is called; [`deployment`] puts the
 //! pipeline into a local cloud; [`rehearsal`] runs the whole job there; [`remote`]
-//! starts and follows restores wherever the pipeline is deployed, AWS included;
+//! starts and follows restores wherever the pipeline is deployed, AWS included, and
+//! [`profiles`] keeps its profiles there;
 //! [`cost`] says what restores cost.
 
 pub mod cost;
 pub mod deployment;
 pub mod local;
+pub mod profiles;
 pub mod rehearsal;
 pub mod remote;
 pub mod stack;

@@ -1,17 +1,19 @@
 //! The command line of the pipeline.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use aurora_restore::cost;
 use aurora_restore::deployment::{self, Functions};
 use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
+use aurora_restore::profiles::Kept;
 use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::errors::{self, Code};
 use aurora_restore_core::ledger::Status;
+use aurora_restore_core::profile::{self, Profile};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +44,11 @@ enum Command {
     Status(StatusOf),
     /// List restores, newest first.
     List(List),
+    /// Profiles: restores with a name, kept in Parameter Store.
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
     /// Reckon what restores cost: AWS's own part, and what the pipeline adds.
     Cost(Box<Cost>),
     /// Show the page of an error code, such as AR0007.
@@ -138,6 +145,40 @@ struct List {
     deployed: Deployed,
 }
 
+#[derive(Subcommand)]
+enum ProfileCommand {
+    /// Check files without looking at AWS: exit code 1 when one is no profile.
+    Validate {
+        /// JSON files, or - for standard input.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Put a profile, in place of one of its name. What is no profile is not put.
+    Put {
+        /// 1 to 64 letters, digits, hyphens, dots or underscores.
+        name: String,
+        /// A JSON file, or - for standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        deployed: Deployed,
+    },
+    /// Show a profile as it is kept.
+    Show {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        deployed: Deployed,
+    },
+    /// List all profiles by name, with what each restores.
+    List {
+        #[command(flatten)]
+        deployed: Deployed,
+    },
+    /// Print the JSON Schema of profiles.
+    Schema,
+}
+
 #[derive(Args)]
 struct Cost {
     #[command(flatten)]
@@ -192,6 +233,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Start(arguments) => start(arguments).await,
             Command::Status(arguments) => status(arguments).await,
             Command::List(arguments) => list(arguments).await,
+            Command::Profile { command } => profile(command).await,
             Command::Cost(arguments) => reckon(&arguments),
             Command::Explain { code } => explain(code.as_deref()),
         }
@@ -302,13 +344,16 @@ async fn start(arguments: Start) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_json(file: &PathBuf) -> Result<Value> {
-    let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
-    };
-    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+fn read_json(file: &Path) -> Result<Value> {
+    serde_json::from_str(&read_text(file)?)
+        .with_context(|| format!("{} is not JSON", file.display()))
+}
+
+fn read_text(file: &Path) -> Result<String> {
+    if file.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("cannot read standard input");
+    }
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 async fn status(arguments: StatusOf) -> Result<ExitCode> {
@@ -377,6 +422,85 @@ async fn list(arguments: List) -> Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn profile(command: ProfileCommand) -> Result<ExitCode> {
+    match command {
+        ProfileCommand::Validate { files } => return validate(&files),
+        ProfileCommand::Schema => print_json(&profile::schema())?,
+        ProfileCommand::Put {
+            name,
+            file,
+            deployed,
+        } => {
+            let text = read_text(&file)?;
+            let pipeline = Pipeline::connect(&deployed.stack).await?;
+            let version = pipeline.put_profile(&name, &text).await?;
+            if deployed.json {
+                print_json(&json!({"name": name, "version": version}))?;
+            } else {
+                print(&format!("{name} is version {version}"))?;
+            }
+        }
+        ProfileCommand::Show { name, deployed } => {
+            let pipeline = Pipeline::connect(&deployed.stack).await?;
+            let kept = pipeline.profile(&name).await?;
+            if deployed.json {
+                print_json(&kept)?;
+            } else {
+                print(kept.text.trim_end())?;
+            }
+            tell_problem(&kept);
+        }
+        ProfileCommand::List { deployed } => {
+            let pipeline = Pipeline::connect(&deployed.stack).await?;
+            let profiles = pipeline.profiles().await?;
+            if deployed.json {
+                print_json(&profiles)?;
+            } else {
+                for kept in &profiles {
+                    print(&line(kept))?;
+                }
+            }
+            profiles.iter().for_each(tell_problem);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn validate(files: &[PathBuf]) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        match Profile::read(&read_text(file)?) {
+            Ok(_) => print(&format!("{}: a profile", file.display()))?,
+            Err(problem) => {
+                print(&format!("{}: {problem}", file.display()))?;
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Name, version, and what it restores into what.
+fn line(kept: &Kept) -> String {
+    let flow = match Profile::read(&kept.text) {
+        Ok(profile) => format!(
+            "{} > {}",
+            profile.request.source.cluster_identifier, profile.request.target.cluster_identifier
+        ),
+        Err(_) => "malformed".to_owned(),
+    };
+    format!("{:<24} {:>4}  {flow}", kept.name, kept.version)
+}
+
+fn tell_problem(kept: &Kept) {
+    if let Err(problem) = Profile::read(&kept.text) {
+        tell(&format!(
+            "profile `{}` is malformed and restores nothing: {problem}",
+            kept.name
+        ));
+    }
 }
 
 fn reckon(arguments: &Cost) -> Result<ExitCode> {

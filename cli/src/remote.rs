@@ -24,6 +24,7 @@ pub struct Pipeline {
     pub stack: Stack,
     sfn: aws_sdk_sfn::Client,
     dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) ssm: aws_sdk_ssm::Client,
 }
 
 /// The path of an execution through its states, and what it cost.
@@ -87,6 +88,7 @@ impl Pipeline {
             stack,
             sfn: aws_sdk_sfn::Client::new(config),
             dynamodb: aws_sdk_dynamodb::Client::new(config),
+            ssm: aws_sdk_ssm::Client::new(config),
         }
     }
 

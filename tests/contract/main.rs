@@ -370,3 +370,14 @@ fn every_code_is_raised_somewhere() {
         );
     }
 }
+
+#[test]
+fn the_published_schema_of_profiles_is_that_of_the_types() {
+    let published = fs::read_to_string(root().join("docs/profile.schema.json")).unwrap();
+    let published: Value = serde_json::from_str(&published).unwrap();
+    assert_eq!(
+        published,
+        aurora_restore_core::profile::schema(),
+        "write it again: aurora-restore profile schema > docs/profile.schema.json"
+    );
+}

@@ -117,3 +117,63 @@ fn start_status_and_list_speak_to_any_endpoint() {
     assert!(run(&["list", "--status", "restored"]).is_empty());
     assert!(run(&["list", "--json"]).contains("\"FailedClean\""));
 }
+
+#[test]
+fn profiles_are_put_shown_and_listed_and_only_when_they_are_profiles() {
+    let up = Up::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, readers: u32| {
+        let path = folder.path().join(name);
+        let text = format!(
+            r#"{{"source": {{"clusterIdentifier": "orders-prod"}}, "overrides": ["expiresAfterHours"],
+                "target": {{"clusterIdentifier": "orders-staging", "instanceClass": "db.r7g.large",
+                            "securityGroupIds": ["sg-1"], "readers": {readers}}}}}"#
+        );
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (good, bad) = (file("good.json", 1), file("bad.json", 99));
+    let run = |arguments: &[&str]| {
+        let output = aurora_restore()
+            .arg("profile")
+            .args(arguments)
+            .envs(up.environment.iter().cloned())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
+        (output.status.code(), said[0].clone(), said[1].clone())
+    };
+    let (code, said, _) = run(&["validate", &good, &bad]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("good.json: a profile"), "{said}");
+    assert!(
+        said.contains("bad.json: at `target.readers`: `99`, expected 0 to 15"),
+        "{said}"
+    );
+    assert_eq!(run(&["put", "nightly", &good]).1, "nightly is version 1\n");
+    assert_eq!(run(&["put", "nightly", &good]).1, "nightly is version 2\n");
+    let (code, _, said) = run(&["put", "nightly", &bad]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("profile `nightly`: at `target.readers`"),
+        "{said}"
+    );
+    let (code, _, said) = run(&["put", "../settings", &good]);
+    assert!(
+        code == Some(2) && said.contains("`../settings` is no name of a profile"),
+        "{said}"
+    );
+    let (_, shown, _) = run(&["show", "nightly"]);
+    assert_eq!(shown.trim_end(), std::fs::read_to_string(&good).unwrap());
+    let (code, _, said) = run(&["show", "weekly"]);
+    assert!(
+        code == Some(2) && said.contains("there is no profile `weekly`"),
+        "{said}"
+    );
+    let (_, listed, said) = run(&["list"]);
+    assert_eq!(
+        listed.split_whitespace().collect::<Vec<_>>(),
+        ["nightly", "2", "orders-prod", ">", "orders-staging"],
+        "{said}"
+    );
+}

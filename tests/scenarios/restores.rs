@@ -227,7 +227,12 @@ async fn a_profile_is_a_request_with_a_name() {
     let scene = Scene::real().await;
     scene
         .local
-        .put_profile("nightly", &scene.request().to_string())
+        .put_profile(
+            "nightly",
+            &scene
+                .request_with(json!({"overrides": ["target.tags"]}))
+                .to_string(),
+        )
         .await
         .unwrap();
     let run = scene

@@ -153,6 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_is_whom_api_gateway_authenticated() {
+        let arn = "arn:aws:sts::123456789012:assumed-role/operators/someone";
+        let event = json!({
+            "httpMethod": "GET", "resource": "/health", "path": "/health",
+            "headers": {"x-caller": "another"}, "requestContext": {"identity": {"userArn": arn}},
+        });
+        let asked: Asked = serde_json::from_value(event).unwrap();
+        assert_eq!(asked.caller(), arn);
+    }
+
+    #[test]
     fn what_api_gateway_leaves_out_or_null_is_absent() {
         let event = json!({
             "httpMethod": "GET", "resource": "/health", "path": "/health", "pathParameters": null,

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod names;
 pub mod ownership;
 pub mod plan;
+pub mod profile;
 pub mod rds;
 pub mod report;
 pub mod request;

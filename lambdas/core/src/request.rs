@@ -1,8 +1,7 @@
-//! What is asked for: the execution's input, and profiles in Parameter Store.
+//! What is asked for.
 //!
-//! A request names a source and a target and leaves the rest to defaults, to the
-//! source's own settings, or to a profile: a named request whose fields the input
-//! overrides one by one. Unknown fields are refused, so that a typing error cannot
+//! A request names a source and a target and leaves the rest to defaults or to the
+//! source's own settings. Unknown fields are refused, so that a typing error cannot
 //! silently change a restore. Secrets are named, never contained.
 
 use std::collections::BTreeMap;
@@ -11,8 +10,6 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::errors::{AR0001, AR0002, AR0003, StepError};
 
 /// What is asked for, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -260,87 +257,12 @@ fn describe<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Stri
     }
 }
 
-/// The name of the profile that an execution's input asks for, if it asks for one.
+/// Reads a whole request and checks it.
 ///
 /// # Errors
-/// AR0001 when the input is not an object or `profile` is not a profile's name.
-pub fn profile_name(input: &Value) -> Result<Option<&str>, StepError> {
-    let Some(fields) = input.as_object() else {
-        return Err(StepError::new(
-            &AR0001,
-            format!("the input is {input}, expected a JSON object"),
-        ));
-    };
-    match fields.get("profile") {
-        None => Ok(None),
-        Some(Value::String(name)) if is_profile_name(name) => Ok(Some(name)),
-        Some(other) => Err(StepError::new(
-            &AR0001,
-            format!(
-                "at `profile`: {other}, expected 1 to 64 letters, digits, hyphens, dots or underscores"
-            ),
-        )),
-    }
-}
-
-fn is_profile_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-}
-
-/// Lays the input over the profile, field by field, and reads the whole.
-///
-/// `profile` is the profile's name and its text, `None` for the text when it does not exist.
-///
-/// # Errors
-/// AR0002 for a missing profile, AR0003 for a malformed one, AR0001 for a malformed input.
-pub fn resolve(
-    input: &Value,
-    profile: Option<(&str, Option<String>)>,
-) -> Result<Request, StepError> {
-    let Some((name, text)) = profile else {
-        return read(input.clone()).map_err(|problem| StepError::new(&AR0001, problem));
-    };
-    let Some(text) = text else {
-        return Err(StepError::new(
-            &AR0002,
-            format!("there is no profile `{name}`"),
-        ));
-    };
-    let malformed =
-        |problem: String| StepError::new(&AR0003, format!("profile `{name}`: {problem}"));
-    let mut whole: Value = parse(&text).map_err(malformed)?;
-    let mut overrides = input.clone();
-    if let Some(fields) = overrides.as_object_mut() {
-        fields.shift_remove("profile");
-    }
-    // A problem that is there without the input is the profile's own.
-    let alone = read(whole.clone()).err();
-    overlay(&mut whole, overrides);
-    read(whole).map_err(|problem| {
-        if alone.as_ref() == Some(&problem) {
-            malformed(problem)
-        } else {
-            StepError::new(&AR0001, problem)
-        }
-    })
-}
-
-fn read(whole: Value) -> Result<Request, String> {
+/// Every broken rule, each with its field's path, the value and what was expected.
+pub fn read(whole: Value) -> Result<Request, String> {
     from_value(whole).and_then(validated)
-}
-
-fn overlay(base: &mut Value, over: Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            for (name, value) in over {
-                overlay(base.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (base, over) => *base = over,
-    }
 }
 
 /// Checks what types cannot say. Each rule names its field, the value and what was expected.
@@ -491,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_minimal_request_is_completed_by_defaults() {
-        let request = resolve(&minimal(), None).unwrap();
+        let request = read(minimal()).unwrap();
         assert_eq!(request.source.snapshot, "latest");
         assert_eq!(request.credentials.master, MasterPassword::RdsManaged);
         assert_eq!(request.waits.heartbeat_seconds, 300);
@@ -501,9 +423,8 @@ mod tests {
     fn an_unknown_field_is_refused_with_its_path() {
         let mut input = minimal();
         input["target"]["instanceClas"] = json!("db.r7g.large");
-        let error = resolve(&input, None).unwrap_err();
-        assert_eq!(error.code().id, "AR0001");
-        assert!(error.message().contains("target.instanceClas"), "{error}");
+        let problem = read(input).unwrap_err();
+        assert!(problem.contains("target.instanceClas"), "{problem}");
     }
 
     #[test]
@@ -511,44 +432,10 @@ mod tests {
         let mut input = minimal();
         input["target"]["readers"] = json!(16);
         input["target"]["clusterIdentifier"] = json!("9-lives-");
-        let error = resolve(&input, None).unwrap_err();
+        let problem = read(input).unwrap_err();
         assert!(
-            error.message().contains("target.readers") && error.message().contains("9-lives-"),
-            "{error}"
+            problem.contains("target.readers") && problem.contains("9-lives-"),
+            "{problem}"
         );
-    }
-
-    #[test]
-    fn the_input_overrides_the_profile_field_by_field() {
-        let input = json!({"profile": "nightly", "target": {"readers": 2}});
-        let request = resolve(&input, Some(("nightly", Some(minimal().to_string())))).unwrap();
-        assert_eq!(request.target.readers, 2);
-        assert_eq!(request.target.cluster_identifier, "orders-staging");
-    }
-
-    #[test]
-    fn a_malformed_profile_is_told_from_a_malformed_input() {
-        let input = json!({"profile": "nightly"});
-        let broken = resolve(
-            &input,
-            Some(("nightly", Some("{\"source\": 3}".to_owned()))),
-        )
-        .unwrap_err();
-        assert_eq!(broken.code().id, "AR0003");
-        assert!(broken.message().contains("nightly"), "{broken}");
-        let cut = resolve(&input, Some(("nightly", Some("{\"source\"".to_owned())))).unwrap_err();
-        assert_eq!(cut.code().id, "AR0003");
-        let missing = resolve(&input, Some(("nightly", None))).unwrap_err();
-        assert_eq!(missing.code().id, "AR0002");
-        let bad_input = json!({"profile": "nightly", "target": {"readers": "two"}});
-        let blamed =
-            resolve(&bad_input, Some(("nightly", Some(minimal().to_string())))).unwrap_err();
-        assert_eq!(blamed.code().id, "AR0001");
-    }
-
-    #[test]
-    fn a_profile_name_cannot_climb_out_of_its_path() {
-        let error = profile_name(&json!({"profile": "../secrets"})).unwrap_err();
-        assert_eq!(error.code().id, "AR0001");
     }
 }

@@ -11,7 +11,7 @@ mod resolve;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::settings::{DeployedSettings, read_parameter};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Plan, Restore, Step, StepError, request};
+use aurora_restore_core::{Context, Plan, Restore, Step, StepError, profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -119,13 +119,13 @@ pub async fn make(
 ) -> Result<Plan, StepError> {
     let settings =
         DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
-    let profile = request::profile_name(input)?;
+    let profile = profile::name(input)?;
     let request = match profile {
-        None => request::resolve(input, None)?,
+        None => profile::resolve(input, None)?,
         Some(name) => {
             let parameter = format!("{}/{name}", context.settings.profiles_path);
             let text = read_parameter(context.aws.ssm(), &parameter).await?;
-            request::resolve(input, Some((name, text)))?
+            profile::resolve(input, Some((name, text)))?
         }
     };
     let origin = resolve::Origin {
