@@ -197,8 +197,9 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
         .collect();
     let targets: Vec<&str> = targets.into_iter().collect();
     let target_names = match targets.as_slice() {
-        [one] => one,
-        _ => "*",
+        [one] if *one != "*" => one,
+        // The template refuses a bare `*`.
+        _ => "*-*",
     };
     let parameters = [
         ("TargetClusterNames", target_names.to_owned()),

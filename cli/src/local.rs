@@ -40,7 +40,7 @@ pub struct LocalOptions {
     pub port: Option<u16>,
     /// Which sources may flow to which targets.
     pub flows: Vec<Flow>,
-    /// Which secrets hold sources' passwords: a pattern of ARNs.
+    /// Which secrets hold sources' passwords: patterns of ARNs, separated by commas.
     pub source_secret_arns: String,
     /// What the pipeline's own secrets may be called: a pattern.
     pub own_secret_names: String,
@@ -61,8 +61,10 @@ impl LocalOptions {
                 source_account: None,
                 target: "*-staging".to_owned(),
             }],
-            source_secret_arns: "arn:aws:secretsmanager:*:*:secret:*".to_owned(),
-            own_secret_names: "*".to_owned(),
+            source_secret_arns: "arn:aws:secretsmanager:*:*:secret:rds!cluster-*,\
+                                 arn:aws:secretsmanager:*:*:secret:*/*"
+                .to_owned(),
+            own_secret_names: "*/*".to_owned(),
         }
     }
 }

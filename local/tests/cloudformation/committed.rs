@@ -11,7 +11,10 @@ const SOURCE_ACCOUNT: &str = include_str!("../../../cloudformation/source-accoun
 
 const PARAMETERS: [(&str, &str); 4] = [
     ("TargetClusterNames", "*-staging"),
-    ("SourceSecretArns", "arn:aws:secretsmanager:*:*:secret:*"),
+    (
+        "SourceSecretArns",
+        "arn:aws:secretsmanager:*:*:secret:rds!cluster-*",
+    ),
     ("VpcId", "vpc-0123456789abcdef0"),
     (
         "SubnetIds",
