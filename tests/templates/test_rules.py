@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import re
 import unittest
 from pathlib import Path
 
@@ -11,19 +12,22 @@ SPEC = importlib.util.spec_from_loader("check_templates", LOADER)
 RULES = importlib.util.module_from_spec(SPEC)
 LOADER.exec_module(RULES)
 PIPELINE = (ROOT / "cloudformation/pipeline.yaml").read_text()
+RUNBOOK = (ROOT / "cloudformation/runbook.yaml").read_text()
+SHARING = (ROOT / "cloudformation/source-account.yaml").read_text()
 
 
 class Rules(unittest.TestCase):
     """The committed template, with one thing broken at a time."""
 
-    def broken(self, rule, before, after, complaint):
-        self.assertIn(before, PIPELINE, "the template no longer has what this test breaks")
-        template = RULES.Template("pipeline.yaml", PIPELINE.replace(before, after, 1))
+    def broken(self, rule, before, after, complaint, text=PIPELINE):
+        self.assertIn(before, text, "the template no longer has what this test breaks")
+        template = RULES.Template("broken.yaml", text.replace(before, after, 1))
         found = [text for _, text in getattr(RULES, rule)(template)]
         self.assertTrue(any(complaint in text for text in found), f"expected `{complaint}` among {found}")
 
-    def test_the_committed_template_breaks_no_rule(self):
-        self.assertEqual(RULES.check("pipeline.yaml", PIPELINE), [])
+    def test_the_committed_templates_break_no_rule(self):
+        for path in (ROOT / "cloudformation").glob("*.yaml"):
+            self.assertEqual(RULES.check(path.name, path.read_text()), [])
 
     def test_a_log_group_without_retention(self):
         self.broken("logs_end_some_time", "      RetentionInDays: !Ref LogRetentionDays\n", "", "has no RetentionInDays")
@@ -146,10 +150,128 @@ class Rules(unittest.TestCase):
         found = RULES.steps_without_function([PIPELINE], ["plan", "sanitize"])
         self.assertEqual(found, ["step sanitize: no template has the function SanitizeFunction"])
 
+    def schema(self, *broken):
+        if not RULES.AUTOMATION_SCHEMA.exists():
+            self.skipTest("AWS' schema of Automation documents is not there; scripts/setup test fetches it where there is npm")
+        self.broken("automation_documents_fit_the_services_schema", *broken)
+
+    def test_a_document_with_a_misspelt_section(self):
+        self.schema("        mainSteps:\n", "        mainstep:\n", "'mainSteps' is a required property", SHARING)
+
+    def test_a_step_with_a_field_that_automation_does_not_have(self):
+        self.schema("            isEnd: true\n", "            isLast: true\n", "'isLast' was unexpected", RUNBOOK)
+
+    def test_an_action_that_automation_does_not_have(self):
+        self.schema("action: aws:executeStateMachine", "action: aws:runStateMachine", "'aws:runStateMachine' is not one of", RUNBOOK)
+
+    def test_an_approval_by_nobody(self):
+        self.schema("              Approvers: !Ref ApproverArns\n", "", "'Approvers' is a required property", RUNBOOK)
+
+    def test_a_runtime_that_was_retired(self):
+        self.schema("Runtime: python3.11", "Runtime: python3.7", "'python3.7' is not one of ['python3.11']", SHARING)
+
+    def test_a_parameter_of_no_type(self):
+        self.schema("            type: String\n", "            type: Text\n", "'Text' is not one of", RUNBOOK)
+
+    def test_a_reference_to_no_parameter(self):
+        self.broken("automation_references_lead_somewhere", '"{{ Request }}"', '"{{ Requests }}"', "{{ Requests }} is no parameter", RUNBOOK)
+
+    def test_a_reference_to_an_output_that_its_step_does_not_have(self):
+        self.broken("automation_references_lead_somewhere", 'arn: "{{ FindNewest.arn }}"', 'arn: "{{ FindNewest.Arn }}"', "{{ FindNewest.Arn }} is no parameter", SHARING)
+
+    def test_a_reference_to_a_later_step(self):
+        self.broken("automation_references_lead_somewhere", "{{ RestoreId }}: {{ Reason }}", "{{ Restore.status }}", "step Approve: {{ Restore.status }} is no parameter", RUNBOOK)
+
+    def test_a_next_step_that_is_not_there(self):
+        self.broken("automation_references_lead_somewhere", "            onFailure: Abort\n", "            nextStep: Approval\n", "goes on with Approval, which is no step", RUNBOOK)
+
+    def test_a_step_for_failures_that_is_not_there(self):
+        self.broken("automation_references_lead_somewhere", "            onFailure: Abort\n", "            onFailure: step:Tell\n", "goes on with Tell, which is no step", RUNBOOK)
+
+    def test_two_steps_of_one_name(self):
+        self.broken("automation_references_lead_somewhere", "- name: WaitForCopy", "- name: Copy", "two steps are called Copy", SHARING)
+
+    def test_an_output_that_the_state_machines_action_does_not_have(self):
+        self.broken("automation_references_lead_somewhere", "- Restore.status", "- Restore.outcome", "output Restore.outcome is no output of a step", RUNBOOK)
+
+    def test_an_input_that_an_action_does_not_take(self):
+        self.broken("automation_inputs_are_what_the_actions_take", 'input: "{{ Request }}"', 'payload: "{{ Request }}"', "payload is no input of aws:executeStateMachine", RUNBOOK)
+
+    def test_an_api_call_that_the_service_does_not_have(self):
+        self.broken("automation_inputs_are_what_the_actions_take", "Api: DescribeDBClusterSnapshots", "Api: DescribeClusterSnapshots", "rds has no DescribeClusterSnapshots", SHARING)
+
+    def test_an_api_call_of_no_service(self):
+        self.broken("automation_inputs_are_what_the_actions_take", "Service: rds", "Service: aurora", "there is no service aurora", SHARING)
+
+    def test_an_api_call_with_a_parameter_of_another_name(self):
+        self.broken("automation_inputs_are_what_the_actions_take", "ValuesToAdd:", "AccountIds:", 'Unknown parameter in input: "AccountIds"', SHARING)
+
+    def test_a_wait_for_no_value(self):
+        self.broken("automation_inputs_are_what_the_actions_take", "              DesiredValues: [available]\n", "", "DesiredValues missing", SHARING)
+
+    def test_a_script_that_is_no_python(self):
+        self.broken("automation_scripts_have_their_handler", "def copy(event, context):", "def copy(event, context)", "Script is no Python", SHARING)
+
+    def test_a_handler_that_its_script_does_not_have(self):
+        self.broken("automation_scripts_have_their_handler", "Handler: find", "Handler: newest", "Script has no function newest(event, context)", SHARING)
+
+    def test_a_handler_that_takes_no_context(self):
+        self.broken("automation_scripts_have_their_handler", "def find(event, context):", "def find(event):", "Script has no function find(event, context)", SHARING)
+
+    def test_a_value_that_becomes_code(self):
+        self.broken("automation_scripts_have_their_handler", 'event["request"]', '"{{ Request }}"', "a value in the text of Script becomes code", RUNBOOK)
+
+    def test_a_parameter_that_takes_more_than_systems_manager(self):
+        self.broken("automation_keeps_the_services_limits", "maxChars: 512", "maxChars: 4096", "parameter Request has no maxChars, or one above the 512", RUNBOOK)
+
+    def test_a_parameter_of_automation_that_takes_anything(self):
+        self.broken("automation_keeps_the_services_limits", '            allowedPattern: "^[^{}]{3,200}$"\n', "", "parameter Reason has no allowedPattern", RUNBOOK)
+
+    def test_a_document_whose_name_systems_manager_refuses(self):
+        self.broken("automation_keeps_the_services_limits", 'Name: !Sub "${PipelineName}-restore"', 'Name: !Sub "${PipelineName}/restore"', "RestoreRunbook: Name is not", RUNBOOK)
+
+    def test_a_step_whose_name_systems_manager_refuses(self):
+        self.broken("automation_keeps_the_services_limits", "- name: Restore", "- name: start-restore", "step start-restore: a name is", RUNBOOK)
+
+    def test_a_script_that_would_be_cut_off(self):
+        self.broken("automation_keeps_the_services_limits", "timeoutSeconds: 300", "timeoutSeconds: 3600", "aws:executeScript ends after 600 seconds at most", SHARING)
+
+    def test_an_approval_through_a_topic_that_automation_does_not_use(self):
+        self.broken("automation_keeps_the_services_limits", '"Automation-${PipelineName}-approvals"', '"${PipelineName}-approvals"', "does not begin with Automation", RUNBOOK)
+
+    def test_a_document_without_a_role(self):
+        self.broken("automation_keeps_the_services_limits", "        assumeRole: !GetAtt RunbookRole.Arn\n", "", "without assumeRole", RUNBOOK)
+
     def test_every_rule_is_broken_by_a_test(self):
         tests = Path(__file__).read_text()
         for rule in RULES.RULES:
             self.assertIn(f'self.broken("{rule.__name__}"', tests)
+
+
+class Parameters(unittest.TestCase):
+    """What roles reach is named by parameters; none of them takes everything."""
+
+    PARAMETERS = RULES.Template("pipeline.yaml", PIPELINE).body["Parameters"]
+
+    def accepts(self, name, value):
+        return bool(re.fullmatch(self.PARAMETERS[name]["AllowedPattern"], value))
+
+    def test_no_name_that_roles_reach_is_a_bare_star(self):
+        secret = "arn:aws:secretsmanager:*:*:secret:"
+        for name, prefix in (("TargetClusterNames", ""), ("OwnSecretNames", ""), ("SourceSecretArns", secret)):
+            for value in ("*", "**"):
+                self.assertFalse(self.accepts(name, prefix + value), f"{name} takes {prefix + value}")
+            self.assertIn("not * alone", self.PARAMETERS[name]["ConstraintDescription"])
+
+    def test_names_with_stars_in_them_are_taken(self):
+        accepted = {
+            "TargetClusterNames": ["*-staging", "orders-staging", "orders-*", "*s*", "o" * 63],
+            "OwnSecretNames": ["aurora-restore/*", "*/master", "a"],
+            "SourceSecretArns": [f"arn:aws:secretsmanager:{where}:secret:{name}" for where in ("*:*", "eu-west-1:123456789012") for name in ("rds!cluster-*", "*/master-*")],
+        }
+        for name, values in accepted.items():
+            for value in values:
+                self.assertTrue(self.accepts(name, value), f"{name} refuses {value}")
 
 
 class Documentation(unittest.TestCase):

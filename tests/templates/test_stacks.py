@@ -175,7 +175,6 @@ class Stacks(unittest.TestCase):
     def test_the_runbook_has_a_role_of_its_own(self):
         parameters = {
             "PipelineName": "restores",
-            "OutcomesTopicArn": self.outputs["OutcomesTopicArn"],
             "PipelineKeyArn": self.outputs["PipelineKeyArn"],
             "ApproverArns": f"arn:aws:iam::{ACCOUNT}:role/dba",
         }

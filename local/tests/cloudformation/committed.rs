@@ -97,7 +97,6 @@ async fn what_stands_beside_the_pipeline_deploys() {
     .await;
     assert!(!alarms["MetricAlarms"].as_array().unwrap().is_empty());
     let runbook = [
-        topic,
         (
             "PipelineKeyArn",
             "arn:aws:kms:eu-west-1:123456789012:key/0e520eaa-c3c4-4ab1-9099-9c8c6d5d4e9d",
