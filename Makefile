@@ -37,8 +37,9 @@ test: ## Run all tests. ARGS=name for some.
 	@# With ARGS a person asked for some of Rust's tests.
 	@$(if $(ARGS),,$(MAKE) --no-print-directory test-templates)
 
-test-templates: ## The templates: our rules can fail, and moto makes the stacks. Half a minute; part of `make test`.
+test-templates: ## The templates: our rules can fail, moto makes the stacks, the Automation documents run. A minute; part of `make test`.
 	@scripts/setup test
+	$(CARGO) build $(LOCKED) --workspace --bins
 	.venv/bin/python -m unittest discover --start-directory tests/templates
 
 faults: ## A restore under every single fault, and pairs of them. ARGS="--case '...'" for one, ARGS=--help for more.
@@ -80,7 +81,7 @@ check: ## Formatting, lints, documentation, dependencies, definition: what CI ch
 	@for script in $(SHELL_SCRIPTS); do sh -c 'head -n 1 "$$1" | grep -q bash && bash -n "$$1" || sh -n "$$1"' - "$$script" || exit 1; done
 	python3 -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' scripts/check-dependencies scripts/check-templates scripts/deploy scripts/package
 
-check-templates: ## The linters of the templates alone: cfn-lint, checkov, our own rules. Part of `make check`.
+check-templates: ## The linters of the templates alone: cfn-lint, checkov, our own rules, AWS' schema of Automation. Part of `make check`.
 	@scripts/setup check
 	@# W3002: local paths are what `aws cloudformation package` is for.
 	.venv/bin/cfn-lint --ignore-checks W3002 -- $(TEMPLATES)
