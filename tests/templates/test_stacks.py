@@ -13,8 +13,8 @@ from pathlib import Path
 
 import boto3
 from moto.server import ThreadedMotoServer
+from test_rules import ROOT, RULES
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 
@@ -89,10 +89,10 @@ class Stacks(unittest.TestCase):
 
     @classmethod
     def create(cls, name, parameters, template=None):
-        """A stack of the packaged pipeline, or of another template; gives its outputs."""
+        """A stack of the packaged pipeline, or of another template by its path; gives its outputs."""
         cloudformation = cls.client("cloudformation")
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-        where = {"TemplateBody": (ROOT / f"cloudformation/{template}.yaml").read_text()} if template else {"TemplateURL": f"{cls.endpoint}/artefacts/packaged.yaml"}
+        where = {"TemplateBody": (ROOT / "cloudformation" / template).read_text()} if template else {"TemplateURL": f"{cls.endpoint}/artefacts/packaged.yaml"}
         cloudformation.create_stack(StackName=name, Parameters=given, Capabilities=["CAPABILITY_IAM"], **where)
         stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         assert stack["StackStatus"] == "CREATE_COMPLETE", stack
@@ -166,11 +166,53 @@ class Stacks(unittest.TestCase):
         self.assertEqual(targets, {"restores-wake": "restores-wake", "restores-reap-ended": "restores-reap", "restores-reap": "restores-reap"})
 
     def test_the_dashboard_shows_every_function_and_outcome(self):
-        self.create("monitoring", {"PipelineName": "restores", "OutcomesTopicArn": self.outputs["OutcomesTopicArn"]}, "monitoring")
+        self.create("monitoring", {"PipelineName": "restores", "OutcomesTopicArn": self.outputs["OutcomesTopicArn"]}, "monitoring.yaml")
         body = self.client("cloudwatch").get_dashboard(DashboardName="restores")["DashboardBody"]
         shown = {word for widget in json.loads(body)["widgets"] for metric in widget["properties"].get("metrics", []) for word in metric if isinstance(word, str)}
         self.assertLessEqual({f"restores-{step}" for step in steps("pipeline")}, shown)
         self.assertLessEqual({"Restored", "FailedClean", "FailedDirty", "ReapFailures", self.outputs["StateMachineArn"]}, shown)
+
+    def test_the_api_is_made_beside_the_pipeline_and_knows_its_state_machine(self):
+        outputs, function, _ = self.api()
+        self.assertEqual(outputs["ApiFunctionArn"], function["FunctionArn"])
+        self.assertRegex(function["Role"], ":role/api-ApiRole-")
+        self.assertEqual(function["Environment"]["Variables"]["AURORA_RESTORE_STATE_MACHINE_ARN"], self.outputs["StateMachineArn"])
+        self.assertEqual(function["Environment"]["Variables"]["AURORA_RESTORE_TABLE"], self.outputs["StateTableName"])
+        self.assertEqual(function["Environment"]["Variables"]["AURORA_RESTORE_TOPIC_ARN"], self.outputs["OutcomesTopicArn"])
+        groups = self.client("logs").describe_log_groups(logGroupNamePrefix="/aws/apigateway/restores-api")["logGroups"]
+        self.assertEqual([group["retentionInDays"] for group in groups], [400])
+
+    def test_every_method_of_the_api_is_signed_and_runs_its_function(self):
+        outputs, function, template = self.api()
+        body = RULES.Renderer(template, {"ApiFunction.Arn": function["FunctionArn"]}).render(template.body["Resources"]["RestApi"]["Properties"]["Body"])
+        gateway, api = self.client("apigateway"), outputs["RestApiId"]
+        # Here moto checks the document as OpenAPI.
+        gateway.put_rest_api(restApiId=api, mode="overwrite", failOnWarnings=True, body=json.dumps(body))
+        paths = {resource["path"]: sorted(resource.get("resourceMethods", {})) for resource in gateway.get_resources(restApiId=api)["items"]}
+        self.assertEqual(paths, {"/": [], "/health": ["GET"], "/restores": ["GET", "POST"], "/restores/{id}": ["GET"]})
+        for path in body["paths"].values():
+            for method in path.values():
+                self.assertEqual(method["x-amazon-apigateway-auth"], {"type": "AWS_IAM"})
+                self.assertIn(f"{function['FunctionArn']}/invocations", method["x-amazon-apigateway-integration"]["uri"])
+
+    def api(self):
+        """The stack of api.yaml: its outputs, its function and the template.
+
+        moto does not read the Body of a RestApi, and makes no deployment of an API without methods: the
+        deployment and its stage, with what names them, are left out. Alarms it leaves out by itself.
+        """
+        packaged = self.root / "packaged-api.yaml"
+        self.aws("package", "--template-file", str(self.root / "cloudformation/api.yaml"), "--s3-bucket", "artefacts", "--output-template-file", str(packaged))
+        template = RULES.Template("api", packaged.read_text())
+        without = {**template.body, "Resources": dict(template.body["Resources"]), "Outputs": dict(template.body["Outputs"])}
+        for name in ("ApiDeployment1", "ApiStage", "ApiServerErrorsAlarm"):
+            del without["Resources"][name]
+        del without["Outputs"]["Url"]
+        path = self.root / "without-stage.json"
+        path.write_text(json.dumps(without))
+        self.addCleanup(self.client("cloudformation").delete_stack, StackName="api")
+        outputs = self.create("api", {"PipelineName": "restores", "PipelineKeyArn": self.outputs["PipelineKeyArn"]}, path)
+        return outputs, self.client("lambda").get_function(FunctionName="restores-api")["Configuration"], template
 
     def test_the_runbook_has_a_role_of_its_own(self):
         parameters = {
@@ -178,10 +220,10 @@ class Stacks(unittest.TestCase):
             "PipelineKeyArn": self.outputs["PipelineKeyArn"],
             "ApproverArns": f"arn:aws:iam::{ACCOUNT}:role/dba",
         }
-        self.assertRegex(self.create("runbook", parameters, "runbook")["RunbookRoleArn"], r":role/runbook-RunbookRole-")
+        self.assertRegex(self.create("runbook", parameters, "runbook.yaml")["RunbookRoleArn"], r":role/runbook-RunbookRole-")
 
     def test_the_source_account_shares_with_the_pipelines_account_alone(self):
-        outputs = self.create("sharing", {"SourceCluster": "orders-prod", "PipelineAccountId": "210987654321"}, "source-account")
+        outputs = self.create("sharing", {"SourceCluster": "orders-prod", "PipelineAccountId": "210987654321"}, "source-account.yaml")
         policy = self.client("kms").get_key_policy(KeyId=outputs["SharedSnapshotsKeyArn"], PolicyName="default")["Policy"]
         policy = policy if isinstance(policy, dict) else json.loads(policy)  # moto gives back the template's own mapping
         principals = {arn for statement in policy["Statement"] for arn in listed(statement["Principal"]["AWS"])}
