@@ -195,7 +195,7 @@ class RestoreRunbook(unittest.TestCase):
     def test_nobody_is_asked_about_a_request_that_is_no_json_object(self):
         execution = self.assert_starts_nothing(lambda: self.run_document("malformed", "{profile: orders}"))
         self.assertEqual(execution.status, "Failed")
-        self.assertIn("CheckRequest: Exception: Request is no JSON: ", execution.failure)
+        self.assertIn("CheckRequest: Exception: Request is no JSON object: ", execution.failure)
         self.assertEqual(self.asked, [])
 
     def test_a_request_that_automation_hands_over_as_an_object_is_taken(self):

@@ -219,7 +219,7 @@ class Rules(unittest.TestCase):
         self.broken("automation_scripts_have_their_handler", "def find(event, context):", "def find(event):", "Script has no function find(event, context)", SHARING)
 
     def test_a_value_that_becomes_code(self):
-        self.broken("automation_scripts_have_their_handler", 'event["request"]', '"{{ Request }}"', "a value in the text of Script becomes code", RUNBOOK)
+        self.broken("automation_scripts_have_their_handler", 'json.loads(event["request"])', 'json.loads("{{ Request }}")', "a value in the text of Script becomes code", RUNBOOK)
 
     def test_a_parameter_that_takes_more_than_systems_manager(self):
         self.broken("automation_keeps_the_services_limits", "maxChars: 512", "maxChars: 4096", "parameter Request has no maxChars, or one above the 512", RUNBOOK)
