@@ -106,6 +106,21 @@ pub struct DeploymentOptions {
     pub own_secret_names: String,
     /// How the functions that speak SQL check the server they reach.
     pub database_tls: DatabaseTls,
+    /// The schedule of the template, if there shall be one.
+    pub schedule: Option<ScheduledRestore>,
+}
+
+/// The template's parameters of a restore by schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledRestore {
+    /// `ScheduleName`.
+    pub name: String,
+    /// `ScheduleExpression`, such as `cron(0 3 * * ? *)`.
+    pub expression: String,
+    /// `ScheduleTimezone`, such as `Europe/Berlin`.
+    pub timezone: String,
+    /// `ScheduledRequest`.
+    pub request: Value,
 }
 
 /// Deploys the pipeline: makes a stack of the committed template.
@@ -201,7 +216,7 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
         // The template refuses a bare `*`.
         _ => "*-*",
     };
-    let parameters = [
+    let mut parameters = vec![
         ("TargetClusterNames", target_names.to_owned()),
         ("SourceSecretArns", options.source_secret_arns.clone()),
         ("Flows", serde_json::to_string(&options.flows)?),
@@ -210,9 +225,18 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
         ("VpcId", "vpc-0local".to_owned()),
         ("SubnetIds", "subnet-0local1,subnet-0local2".to_owned()),
     ];
-    Ok(parameters
+    if let Some(schedule) = &options.schedule {
+        parameters.extend([
+            ("ScheduleName", schedule.name.clone()),
+            ("ScheduleExpression", schedule.expression.clone()),
+            ("ScheduleTimezone", schedule.timezone.clone()),
+            ("ScheduledRequest", schedule.request.to_string()),
+        ]);
+    }
+    let named = parameters.into_iter();
+    Ok(named
         .map(|(name, value)| (name.to_owned(), value))
-        .into())
+        .collect())
 }
 
 /// What the template's paths lead to: the committed definition, and the steps as they are built.

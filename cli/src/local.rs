@@ -11,7 +11,7 @@ use local_cloud::server::Server;
 use time::OffsetDateTime;
 
 pub use crate::deployment::QUARANTINE_GROUP;
-use crate::deployment::{self, DeploymentOptions, Functions};
+use crate::deployment::{self, DeploymentOptions, Functions, ScheduledRestore};
 use crate::remote::Pipeline;
 use crate::stack::Stack;
 
@@ -44,6 +44,8 @@ pub struct LocalOptions {
     pub source_secret_arns: String,
     /// What the pipeline's own secrets may be called: a pattern.
     pub own_secret_names: String,
+    /// A restore by schedule.
+    pub schedule: Option<ScheduledRestore>,
 }
 
 impl LocalOptions {
@@ -65,6 +67,7 @@ impl LocalOptions {
                                  arn:aws:secretsmanager:*:*:secret:*/*"
                 .to_owned(),
             own_secret_names: "*/*".to_owned(),
+            schedule: None,
         }
     }
 }
@@ -117,6 +120,7 @@ impl LocalPipeline {
             source_secret_arns: options.source_secret_arns,
             own_secret_names: options.own_secret_names,
             database_tls: database_tls(&rds),
+            schedule: options.schedule,
         };
         deployment::deploy(&cloud, &stack, &deployment, &options.functions).await?;
         let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));

@@ -7,9 +7,10 @@
 //! is not judged; what it asks of KMS with the caller's rights is among the caller's
 //! questions.
 //!
-//! A role that was never put here is one nobody described: functions that were given
-//! none, and roles assumed by name in a world without a deployment, act unjudged. A
-//! role that was put and deleted may do nothing.
+//! In an account without roles nobody is described, and everybody acts unjudged: tests
+//! of one service, and worlds without a deployment. As soon as an account has had a
+//! role, whoever calls from it is its root or somebody whose policies are asked; a role
+//! that was never put, or was deleted, has none, and so may do nothing.
 
 mod condition;
 mod context;
@@ -40,8 +41,12 @@ use crate::world::World;
 /// The most characters a role's name may have.
 const ROLE_NAME_CHARACTERS_MAX: usize = 64;
 
-/// So many different evaluations are kept: more than a deployment and a test can make.
+/// So many different evaluations are kept: more than a deployment and a test can make. Where one can, it is told
+/// ([`Iam::forgets_evaluations`]).
 const EVALUATIONS_MAX: usize = 20_000;
+
+/// The service that asks with the caller's rights, in a forward access session ("Forward access sessions").
+const CALLED_VIA: &str = "aws:CalledVia";
 
 /// The roles of every account, and what has been asked of their policies.
 #[derive(Default)]
@@ -58,6 +63,34 @@ struct Book {
     /// The functions behind sessions.
     functions: BTreeMap<String, String>,
     evaluations: BTreeSet<Evaluation>,
+    /// Whether there were more evaluations than are kept.
+    forgets: bool,
+}
+
+impl Book {
+    /// The role of this account and name, as far as it is judged: nothing where nobody is, and no role where there is
+    /// none of this name.
+    fn find(&self, key: &(String, String)) -> Option<Option<Arc<Role>>> {
+        match self.roles.get(key) {
+            Some(role) => Some(role.clone()),
+            None => self.describes(&key.0).then_some(None),
+        }
+    }
+
+    /// Whether this account has, or had, a role.
+    fn describes(&self, account: &str) -> bool {
+        let first = (account.to_owned(), String::new());
+        let next = self.roles.range(first..).next();
+        next.is_some_and(|((found, _), _)| found == account)
+    }
+
+    fn write_down(&mut self, evaluation: Evaluation) {
+        if self.evaluations.len() < EVALUATIONS_MAX {
+            self.evaluations.insert(evaluation);
+        } else if !self.evaluations.contains(&evaluation) {
+            self.forgets = true;
+        }
+    }
 }
 
 /// A role.
@@ -198,12 +231,22 @@ impl Iam {
         self.book().evaluations.clone()
     }
 
+    /// Whether more has been asked than [`Iam::evaluations`] could keep.
+    #[must_use]
+    pub fn forgets_evaluations(&self) -> bool {
+        self.book().forgets
+    }
+
     /// Whether a client's request may be made; the refusal in the service's own protocol when not.
     pub(crate) fn authorize(&self, world: &World, request: &Request) -> Result<(), Box<Response>> {
-        let Some(session) = Session::of(&request.caller) else {
-            return Ok(());
+        let caller = &request.caller;
+        let session = Session::of(caller);
+        let found = match &session {
+            _ if is_root(caller) => None,
+            Some(session) => self.book().find(&session.role_key()),
+            None => self.book().describes(&caller.account).then_some(None),
         };
-        let Some(role) = self.book().roles.get(&session.role_key()).cloned() else {
+        let Some(role) = found else {
             return Ok(());
         };
         let call = Call::read(world, request)
@@ -212,14 +255,20 @@ impl Iam {
             .questions()
             .ok_or_else(|| Box::new(refusal::no_entry(request, &call.operation)))?;
         for question in questions {
-            self.judge(world, &request.caller, &session, role.as_deref(), question)
-                .map_err(|text| Box::new(access_denied(request, &text)))?;
+            let judged = match &session {
+                Some(session) => self.judge(world, caller, session, role.as_deref(), question),
+                None => {
+                    let text = refusal::text(&caller.principal, &question, Decision::NotAllowed);
+                    text.map_or(Ok(()), Err)
+                }
+            };
+            judged.map_err(|text| Box::new(access_denied(request, &text)))?;
         }
         Ok(())
     }
 
     /// Whether a role may do something in a session that a service holds for somebody, such as a state machine's.
-    /// `caller` is where it happens, and its principal is the role's ARN. A role nobody described may.
+    /// `caller` is where it happens, and its principal is the role's ARN.
     ///
     /// # Errors
     /// `AccessDeniedException`.
@@ -231,10 +280,30 @@ impl Iam {
         action: &str,
         resource: &str,
     ) -> Result<(), ApiError> {
+        self.ask_as(world, caller, session, Question::new(action, resource))
+    }
+
+    /// The same, with condition keys besides those that every request has.
+    ///
+    /// # Errors
+    /// `AccessDeniedException`.
+    pub fn ask_as(
+        &self,
+        world: &World,
+        caller: &Caller,
+        session: &str,
+        question: Question,
+    ) -> Result<(), ApiError> {
+        let denied = |text: String| ApiError::new(403, "AccessDeniedException", text);
         let Some(key) = role_key(&caller.principal) else {
-            return Ok(());
+            let judged = self.book().describes(&caller.account);
+            let text = refusal::text(&caller.principal, &question, Decision::NotAllowed);
+            return match text.filter(|_| judged) {
+                Some(text) => Err(denied(text)),
+                None => Ok(()),
+            };
         };
-        let Some(role) = self.book().roles.get(&key).cloned() else {
+        let Some(role) = self.book().find(&key) else {
             return Ok(());
         };
         let (account, role_name) = (&key.0, &key.1);
@@ -247,12 +316,11 @@ impl Iam {
             role: role_name,
             name: session,
         };
-        let question = Question::new(action, resource);
         self.judge(world, &caller, &session, role.as_deref(), question)
-            .map_err(|text| ApiError::new(403, "AccessDeniedException", text))
+            .map_err(denied)
     }
 
-    /// Asks a role's policies, and writes the answer down. `None` is a role that was deleted.
+    /// Asks a role's policies, and writes the answer down. `None` is a role that is not there.
     fn judge(
         &self,
         world: &World,
@@ -267,22 +335,19 @@ impl Iam {
         let named = policies.map(|(name, policy)| (name.as_str(), policy));
         let (decision, grounds) = decide(named, &question);
         let text = refusal::text(&caller.principal, &question, decision);
-        let mut book = self.book();
-        if book.evaluations.len() < EVALUATIONS_MAX {
-            book.evaluations.insert(Evaluation {
-                role: session.role_arn(),
-                session: session.name.to_owned(),
-                action: question.action,
-                resource: question.resource,
-                decision,
-                grounds,
-            });
-        }
+        self.book().write_down(Evaluation {
+            role: session.role_arn(),
+            session: session.name.to_owned(),
+            action: question.action,
+            resource: question.resource,
+            decision,
+            grounds,
+        });
         text.map_or(Ok(()), Err)
     }
 
-    /// Whether a role lets a service assume it for `source`, a function or a state machine. `None` for a role that
-    /// nobody described.
+    /// Whether a role lets a service assume it for `source`, a function or a state machine. `None` in an account
+    /// without roles.
     #[must_use]
     pub fn trusts_service(
         &self,
@@ -291,7 +356,7 @@ impl Iam {
         service: &str,
         source: &str,
     ) -> Option<bool> {
-        let role = self.book().roles.get(&role_key(role_arn)?).cloned()?;
+        let role = self.book().find(&role_key(role_arn)?)?;
         let Some(role) = role else {
             return Some(false);
         };
@@ -309,7 +374,7 @@ impl Iam {
     /// Whether a role lets this caller assume it.
     ///
     /// # Errors
-    /// `AccessDenied`, also for a role that nobody described when the caller is judged itself.
+    /// `AccessDenied`, also for a role of an account without roles when the caller is judged itself.
     pub fn may_assume(
         &self,
         world: &World,
@@ -327,7 +392,7 @@ impl Iam {
         };
         let session = Session::of(caller);
         let own_role = session.as_ref().map(Session::role_arn);
-        let found = role_key(role_arn).and_then(|key| self.book().roles.get(&key).cloned());
+        let found = role_key(role_arn).and_then(|key| self.book().find(&key));
         let Some(role) = found else {
             let judged = own_role.is_some_and(|own| self.role(&own).is_some());
             return if judged { denied() } else { Ok(()) };
@@ -431,7 +496,9 @@ fn add_global_keys(
     context.add("aws:userid", format!("AROALOCAL:{}", session.name));
     context.add("aws:RequestedRegion", &caller.region);
     context.add("aws:SecureTransport", "true");
-    let on_behalf = context.values("kms:ViaService").is_some();
+    let on_behalf = ["kms:ViaService", CALLED_VIA]
+        .iter()
+        .any(|key| context.values(key).is_some());
     context.add("aws:ViaAWSService", on_behalf.to_string());
     if let Some(account) = question
         .resource
@@ -456,6 +523,11 @@ fn add_time(world: &World, context: &mut Context) {
     let now = world.now();
     context.add("aws:CurrentTime", now.format(&Rfc3339).unwrap_or_default());
     context.add("aws:EpochTime", now.unix_timestamp().to_string());
+}
+
+/// Whether this is the root of its account.
+fn is_root(caller: &Caller) -> bool {
+    caller.principal == format!("arn:aws:iam::{}:root", caller.account)
 }
 
 /// The account and name in `arn:aws:iam::123456789012:role/path/name`.

@@ -12,6 +12,9 @@ use crate::request::{ApiError, Caller};
 const RETRIES_MAX: i64 = 185;
 const AGE_SECONDS_MAX: i64 = 86_400;
 
+/// How the ARNs of universal targets begin: any operation of any service follows.
+const UNIVERSAL: &str = "arn:aws:scheduler:::aws-sdk:";
+
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
@@ -161,11 +164,16 @@ impl Entry {
 }
 
 impl Target {
+    /// The operation that a universal target calls, such as `ssm:startAutomationExecution`.
+    pub(super) fn operation(&self) -> Option<&str> {
+        self.arn.strip_prefix(UNIVERSAL)
+    }
+
     fn parse(fields: Fields<'_>) -> Result<Self, ApiError> {
         let arn = fields.required("Arn")?;
-        if arn.split(':').nth(2) != Some("lambda") {
+        if arn.split(':').nth(2) != Some("lambda") && !arn.starts_with(UNIVERSAL) {
             return Err(validation(format!(
-                "Target.Arn is {arn}: the local cloud's schedules call Lambda functions only"
+                "Target.Arn is {arn}: the local cloud's schedules have Lambda functions and universal targets only"
             )));
         }
         let retry = fields.value("RetryPolicy").unwrap_or(&Value::Null);

@@ -2,9 +2,10 @@
 //!
 //! A delivery is at least once, as on AWS: [`Scheduler::redeliver`] makes it twice.
 //! A target that cannot be called is tried again as its retry policy says; what is
-//! given up goes to the dead-letter queue, where the world has queues, and is in
-//! [`Scheduler::dead_letters`] in any case. A function that is called and fails is
-//! Lambda's to run again. Only the group `default` exists.
+//! given up goes to the dead-letter queue, if the schedule's role may send to it, and is
+//! in [`Scheduler::dead_letters`] in any case. A function that is called and fails is
+//! Lambda's to run again. A universal target is kept and told, and calling it fails:
+//! what such targets call is not here. Only the group `default` exists.
 
 mod api;
 mod entry;
@@ -240,6 +241,10 @@ impl Scheduler {
             principal: entry.target.role_arn.clone(),
             ..place.clone()
         };
+        if let Some(operation) = entry.target.operation() {
+            let text = format!("the local cloud's schedules cannot call {operation}");
+            return Err(ApiError::new(501, "NotImplemented", text));
+        }
         world.iam().may_as(
             &world,
             &caller,
@@ -310,13 +315,8 @@ impl Scheduler {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(letter.clone());
-        if let Some(message) = letter.message() {
-            let sent = world
-                .call(place, "sqs", "AmazonSQS.SendMessage", &message)
-                .await;
-            if let Err(error) = sent {
-                tracing::warn!(schedule = entry.name, %error, "a dead letter could not be sent");
-            }
+        if let Err(error) = send(&world, place, entry, &letter).await {
+            tracing::warn!(schedule = entry.name, %error, "a dead letter could not be sent");
         }
     }
 
@@ -331,6 +331,28 @@ impl Scheduler {
             .upgrade()
             .ok_or_else(|| ApiError::new(500, "InternalServerException", "the world has stopped"))
     }
+}
+
+/// Sends a letter to its queue, if it has one, as far as the schedule's role may.
+async fn send(
+    world: &World,
+    place: &Caller,
+    entry: &Entry,
+    letter: &DeadLetter,
+) -> Result<(), ApiError> {
+    let (Some(queue), Some(message)) = (&letter.queue_arn, letter.message()) else {
+        return Ok(());
+    };
+    let role = Caller {
+        principal: entry.target.role_arn.clone(),
+        ..place.clone()
+    };
+    let iam = world.iam();
+    iam.may_as(world, &role, &entry.name, "sqs:SendMessage", queue)?;
+    world
+        .call(place, "sqs", "AmazonSQS.SendMessage", &message)
+        .await
+        .map(drop)
 }
 
 impl DeadLetter {

@@ -6,7 +6,9 @@ use local_cloud::iam::Decision;
 use local_cloud::{Caller, LocalCloud};
 use serde_json::{Value, json};
 
-use crate::role::{ACCOUNT, REGION, ROLE, as_role, as_root, cloud, is_denied, put_role, refused};
+use crate::role::{
+    ACCOUNT, REGION, ROLE, as_role, as_root, cloud, config, is_denied, put_role, refused,
+};
 
 fn allow(action: &str, resource: &str) -> Value {
     json!({ "Effect": "Allow", "Action": action, "Resource": resource })
@@ -160,13 +162,74 @@ async fn an_explicit_deny_wins_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_root_of_the_account_and_a_role_that_nobody_described_are_not_judged() {
+async fn in_an_account_without_roles_nobody_is_judged() {
     let cloud = cloud();
     let rds = aws_sdk_rds::Client::new(&as_root(&cloud));
     assert!(rds.describe_db_clusters().send().await.is_ok());
     let rds = aws_sdk_rds::Client::new(&as_role(&cloud));
     assert!(rds.describe_db_clusters().send().await.is_ok());
     assert!(cloud.iam().evaluations().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_account_with_roles_only_its_root_may_what_no_role_says() {
+    let cloud = cloud();
+    put_role(&cloud, json!([allow("*", "*")]));
+    let client = |principal: &str| {
+        let key = cloud.world().issue_key(ACCOUNT, principal, None);
+        aws_sdk_rds::Client::new(&config(&cloud, &key))
+    };
+    let root = aws_sdk_rds::Client::new(&as_root(&cloud));
+    assert!(root.describe_db_clusters().send().await.is_ok());
+    for stranger in [
+        format!("arn:aws:sts::{ACCOUNT}:assumed-role/nobody/x"),
+        format!("arn:aws:iam::{ACCOUNT}:user/somebody"),
+        "arn:aws:iam::210987654321:root".to_owned(),
+    ] {
+        let asked = client(&stranger).describe_db_clusters().send().await;
+        let (code, text) = refused(asked);
+        assert_eq!(code, "AccessDenied", "{stranger}");
+        assert!(
+            text.starts_with(&format!("User: {stranger} is not")),
+            "{text}"
+        );
+    }
+    let sts = aws_sdk_sts::Client::new(&as_root(&cloud));
+    let assumed = sts
+        .assume_role()
+        .role_arn(format!("arn:aws:iam::{ACCOUNT}:role/nobody"))
+        .role_session_name("x-y");
+    assert!(is_denied(assumed.send().await), "there is no such role");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rds_asks_with_the_callers_rights_is_asked_by_a_service() {
+    let cloud = cloud();
+    let via = json!({ "Bool": { "aws:ViaAWSService": "true" } });
+    put_role(
+        &cloud,
+        json!([
+            allow("rds:*", "*"),
+            allow("kms:DescribeKey", "*"),
+            {
+                "Effect": "Allow",
+                "Action": ["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+                "Resource": "*",
+                "Condition": via,
+            },
+        ]),
+    );
+    let secrets = aws_sdk_secretsmanager::Client::new(&as_role(&cloud));
+    let own = secrets.create_secret().name("rds!cluster-x");
+    assert!(is_denied(own.secret_string("x").send().await));
+    let rds = aws_sdk_rds::Client::new(&as_role(&cloud));
+    let made = rds
+        .create_db_cluster()
+        .db_cluster_identifier("orders")
+        .engine("aurora-postgresql")
+        .master_username("orders_admin")
+        .manage_master_user_password(true);
+    assert!(made.send().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

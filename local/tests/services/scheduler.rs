@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
-use local_cloud::LocalCloud;
 use local_cloud::lambda::{FunctionKind, FunctionSettings};
+use local_cloud::{Caller, LocalCloud};
 use serde_json::{Value, json};
 use time::macros::datetime;
 
@@ -358,6 +358,35 @@ async fn a_schedule_may_only_what_its_role_lets_it() {
     assert_eq!(*seen.lock().unwrap(), Vec::<Value>::new());
     let letters = cloud.scheduler().dead_letters();
     assert_eq!(letters[0].attributes["ERROR_CODE"], "AccessDeniedException");
+    let asked = cloud.iam().evaluations();
+    assert!(asked.iter().all(|asked| asked.action != "sqs:SendMessage"));
+
+    // The queue, too, is the role's to reach.
+    let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:letters");
+    let caller = Caller {
+        account: ACCOUNT.to_owned(),
+        region: REGION.to_owned(),
+        principal: format!("arn:aws:iam::{ACCOUNT}:root"),
+    };
+    let make = json!({ "QueueName": "letters" });
+    let made = cloud
+        .world()
+        .call(&caller, "sqs", "AmazonSQS.CreateQueue", &make);
+    made.await.unwrap();
+    once["Target"]["DeadLetterConfig"] = json!({ "Arn": queue });
+    once["ScheduleExpression"] = json!("at(2026-11-21T05:20:00)");
+    call(
+        &client,
+        Method::PUT,
+        "/schedules/nightly",
+        Some(once.clone()),
+    )
+    .await;
+    tokio::time::sleep(30 * MINUTE).await;
+    assert_eq!(cloud.scheduler().dead_letters().len(), 2);
+    assert_eq!(cloud.sqs().messages("letters"), Vec::<String>::new());
+    let asked = cloud.iam().evaluations();
+    assert!(asked.iter().any(|asked| asked.action == "sqs:SendMessage"));
 
     role("scheduler.amazonaws.com", "start");
     once["ScheduleExpression"] = json!("at(2026-11-21T06:00:00)");

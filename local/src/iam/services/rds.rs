@@ -7,7 +7,11 @@
 
 use super::Call;
 use super::kms::{self, Purpose};
+use crate::iam::CALLED_VIA;
 use crate::iam::evaluate::Question;
+
+/// What RDS is called where it asks others.
+const SERVICE: &str = "rds.amazonaws.com";
 
 /// A resource that an operation is asked about.
 enum Subject {
@@ -239,7 +243,8 @@ fn keys(call: &Call<'_>) -> Vec<Question> {
     asked
 }
 
-/// A secret that RDS manages is made, and rotated, on the caller's behalf.
+/// A secret that RDS manages is made, and rotated, with the caller's rights: Aurora supports forward access sessions
+/// ("How Amazon Aurora works with IAM").
 fn managed_secret(call: &Call<'_>) -> Vec<Question> {
     let mut asked = Vec::new();
     if call.text("ManageMasterUserPassword") == Some("true") {
@@ -249,7 +254,7 @@ fn managed_secret(call: &Call<'_>) -> Vec<Question> {
             "secret:rds!cluster-00000000-0000-0000-0000-000000000000",
         );
         for action in ["secretsmanager:CreateSecret", "secretsmanager:TagResource"] {
-            asked.push(Question::new(action, &secret));
+            asked.push(Question::new(action, &secret).with(CALLED_VIA, SERVICE));
         }
         match call.text("MasterUserSecretKmsKeyId") {
             Some(key) => {
@@ -266,7 +271,7 @@ fn managed_secret(call: &Call<'_>) -> Vec<Question> {
     }
     if call.text("RotateMasterUserPassword") == Some("true") {
         let secret = call.arn("secretsmanager", "secret:rds!cluster-*");
-        asked.push(Question::new("secretsmanager:RotateSecret", secret));
+        asked.push(Question::new("secretsmanager:RotateSecret", secret).with(CALLED_VIA, SERVICE));
     }
     asked
 }
