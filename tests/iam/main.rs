@@ -3,10 +3,10 @@
 //! - **Sufficient.** Every scenario is played with the roles as they are deployed, and
 //!   nothing is denied.
 //! - **Necessary.** Every action of every statement is taken away in turn, and a scenario
-//!   that used it is denied something. What no scenario uses must be on a list with a
-//!   reason, and nothing else may be there.
+//!   that used it is denied something, and ends otherwise. What ends well all the same, and
+//!   what no scenario uses, must be on lists with reasons, and nothing else may be there.
 //! - **Negative.** With each role's credentials everything is tried against what is not
-//!   ours, and all of it is denied.
+//!   ours, and all of it is denied: of every action that a role is granted, too.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,8 +17,12 @@
     reason = "a trial that cannot be set up is a failure, and the table is the result"
 )]
 
+mod attempts;
+mod beside;
+mod http_api;
 mod scenarios;
 mod strangers;
+mod survived;
 mod trial;
 mod unexercised;
 
@@ -27,10 +31,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use local_cloud::iam::{Decision, Evaluation};
-use pipeline_tests::{Original, Scene};
+use pipeline_tests::Original;
 
 use strangers::Attempts;
-use trial::{Permission, Played, in_virtual_time, permissions, play, side_by_side};
+use trial::{Permission, Played, in_virtual_time, logical_name, permissions, play, side_by_side};
 
 /// At least so many attempts on others' resources for each role.
 const ATTEMPTS_MIN: usize = 60;
@@ -49,9 +53,6 @@ struct Arguments {
     only: Option<String>,
 }
 
-/// The stack's name.
-const STACK: &str = aurora_restore::local::STACK;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(rand::random);
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
     let mut complaints = sufficient(&played);
     let attempts = strangers::try_all(&original, seed, |_| {});
     complaints.extend(negative(&attempts));
+    complaints.extend(untried(&granted, &attempts.evaluations));
     complaints.extend(unused_denials(&denying, &played, &attempts.evaluations));
     let uses = Uses::of(&granted, &played);
     complaints.extend(uses.complaints());
@@ -77,6 +79,10 @@ fn main() -> ExitCode {
     });
     let (survived, missed) = necessary(&chosen, &taken);
     complaints.extend(missed);
+    complaints.extend(unexplained_survivals(&survived));
+    if arguments.only.is_none() {
+        complaints.extend(explained_in_vain(&survived));
+    }
     print_table(&granted, &uses, &attempts.tried, &chosen, &survived);
     if complaints.is_empty() {
         println!("\nAll of it holds.");
@@ -91,12 +97,9 @@ fn main() -> ExitCode {
 
 /// What the deployed roles allow, and what they deny.
 async fn deployed(original: &Original, seed: u64) -> (Vec<Permission>, Vec<Permission>) {
-    let scene = Scene::of(original, scenarios::options(seed)).await;
+    let scene = scenarios::scene(original, scenarios::options(seed)).await;
     let roles = scene.local.cloud.iam().roles();
-    let found = (
-        permissions(&roles, STACK, "Allow"),
-        permissions(&roles, STACK, "Deny"),
-    );
+    let found = (permissions(&roles, "Allow"), permissions(&roles, "Deny"));
     scene.local.shutdown().await;
     found
 }
@@ -121,6 +124,9 @@ fn negative(attempts: &Attempts) -> Vec<String> {
         .iter()
         .map(|arn| format!("negative: {arn} was made or removed"))
         .collect();
+    if attempts.forgotten {
+        complaints.push("negative: more was asked of the roles than could be kept".to_owned());
+    }
     for tried in &attempts.tried {
         if tried.attempts < ATTEMPTS_MIN {
             complaints.push(format!(
@@ -130,6 +136,42 @@ fn negative(attempts: &Attempts) -> Vec<String> {
         }
         for name in &tried.let_through {
             complaints.push(format!("negative: {} was let through: {name}", tried.role));
+        }
+    }
+    complaints
+}
+
+/// What is granted, and was not once refused for what is not ours; and what is said to be granted everywhere, and was.
+fn untried(granted: &[Permission], asked: &BTreeSet<Evaluation>) -> Vec<String> {
+    let refused: BTreeSet<(String, &str)> = asked
+        .iter()
+        .filter(|evaluation| evaluation.decision != Decision::Allowed)
+        .map(|evaluation| (logical_name(&evaluation.role), evaluation.action.as_str()))
+        .collect();
+    let actions: BTreeSet<(String, &str)> = granted
+        .iter()
+        .map(|permission| (permission.role.clone(), permission.action.as_str()))
+        .collect();
+    let mut complaints = Vec::new();
+    for entry in attempts::EVERYWHERE {
+        for action in entry.actions {
+            let is_it =
+                |(role, found): &&(String, &str)| found == action && entry.concerns(role, action);
+            if !actions.iter().any(|granted| is_it(&granted)) {
+                complaints.push(format!(
+                    "negative: {action} is listed as granted everywhere, and no role grants it"
+                ));
+            }
+        }
+    }
+    for (role, action) in &actions {
+        let everywhere = attempts::EVERYWHERE
+            .iter()
+            .any(|entry| entry.concerns(role, action));
+        if !everywhere && !refused.contains(&(role.clone(), *action)) {
+            complaints.push(format!(
+                "negative: no attempt for {action} of {role}: add one to tests/iam/attempts.rs"
+            ));
         }
     }
     complaints
@@ -152,17 +194,12 @@ fn unused_denials(
             evaluation
                 .grounds
                 .iter()
-                .any(|ground| permission.is(evaluation, ground, STACK))
+                .any(|ground| permission.is(evaluation, ground))
         })
-    };
-    let listed = |permission: &Permission| {
-        unexercised::ALL
-            .iter()
-            .any(|entry| entry.concerns(permission))
     };
     denying
         .iter()
-        .filter(|permission| !met(permission) && !listed(permission))
+        .filter(|permission| !met(permission))
         .map(|permission| {
             format!(
                 "necessary: {} {}: nothing meets this denial of {}",
@@ -194,7 +231,7 @@ impl<'a> Uses<'a> {
                 for evaluation in &played.evaluations {
                     let allowed = evaluation.decision == Decision::Allowed;
                     let grounds = &evaluation.grounds;
-                    let is_ground = |ground| permission.is(evaluation, ground, STACK);
+                    let is_ground = |ground| permission.is(evaluation, ground);
                     if allowed && grounds.iter().any(is_ground) {
                         used = true;
                         if grounds.len() == 1 {
@@ -215,12 +252,6 @@ impl<'a> Uses<'a> {
     /// What is used for nothing, and is not explained; and explanations of what is used or not there.
     fn complaints(&self) -> Vec<String> {
         let entries = unexercised::ALL;
-        let told = |permission: &&Permission| {
-            format!(
-                "{} {}: {}",
-                permission.role, permission.sid, permission.action
-            )
-        };
         let mut complaints: Vec<String> = self
             .redundant
             .iter()
@@ -290,6 +321,50 @@ fn necessary<'a>(
     (survived, missed)
 }
 
+fn told(permission: &Permission) -> String {
+    format!(
+        "{} {}: {}",
+        permission.role, permission.sid, permission.action
+    )
+}
+
+/// A restore that ends well without something it was denied needs a reason to.
+fn unexplained_survivals(survived: &BTreeSet<&Permission>) -> Vec<String> {
+    let explained = |permission: &Permission| {
+        let mut entries = survived::ALL.iter();
+        entries.any(|entry| entry.concerns(permission))
+    };
+    let unexplained = survived
+        .iter()
+        .filter(|permission| !explained(permission))
+        .map(|permission| {
+            format!(
+                "necessary: {}: its scenario ends well without it, and tests/iam/survived.rs does not say why",
+                told(permission)
+            )
+        });
+    unexplained.collect()
+}
+
+/// What is said to be done without, role by role and statement by statement, and is not.
+fn explained_in_vain(survived: &BTreeSet<&Permission>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for entry in survived::ALL {
+        for name in entry.roles.iter().chain(entry.sids) {
+            let is_it = |permission: &&&Permission| {
+                entry.concerns(permission)
+                    && [&permission.role, &permission.sid].contains(&&(*name).to_owned())
+            };
+            if !survived.iter().any(|permission| is_it(&permission)) {
+                complaints.push(format!(
+                    "necessary: tests/iam/survived.rs says what is done without {name}, and it is not"
+                ));
+            }
+        }
+    }
+    complaints
+}
+
 fn print_table(
     granted: &[Permission],
     uses: &Uses<'_>,
@@ -302,13 +377,13 @@ fn print_table(
         .map(|permission| permission.role.as_str())
         .collect();
     println!(
-        "{:<22} {:>8} {:>9} {:>8} {:>11} {:>9} {:>9} {:>11}",
+        "{:<22} {:>8} {:>9} {:>8} {:>9} {:>11} {:>9} {:>11}",
         "role",
         "granted",
         "necessary",
         "fails",
-        "is denied",
-        "explained",
+        "survives",
+        "unexercised",
         "attempts",
         "let through"
     );
@@ -319,7 +394,7 @@ fn print_table(
         let survivors = survived.iter().filter(of).count();
         let attempts = strangers.iter().find(|tried| tried.role == role);
         println!(
-            "{role:<22} {:>8} {:>9} {:>8} {:>11} {:>9} {:>9} {:>11}",
+            "{role:<22} {:>8} {:>9} {:>8} {:>9} {:>11} {:>9} {:>11}",
             granted
                 .iter()
                 .filter(|permission| permission.role == role)
@@ -333,11 +408,23 @@ fn print_table(
         );
     }
     println!(
-        "\n{} scenarios. `fails`: a scenario ends otherwise without it; `is denied`: it ends as it should, later or with \
-         something left undone. `explained`: nothing here can use it:",
+        "\n{} scenarios. `fails`: a scenario ends otherwise without it. `survives`: denied, and survived:",
         scenarios::ALL.len()
     );
+    for entry in survived::ALL {
+        let these: Vec<String> = survived
+            .iter()
+            .filter(|permission| entry.concerns(permission))
+            .map(|permission| told(permission))
+            .collect();
+        println!("  {}: {}", these.join(", "), entry.reason);
+    }
+    println!("`unexercised`: nothing here can use it:");
     for entry in unexercised::ALL {
+        println!("  {}: {}", entry.actions.join(", "), entry.reason);
+    }
+    println!("`attempts`: on what is not ours. Granted everywhere, so that nothing is not ours:");
+    for entry in attempts::EVERYWHERE {
         println!("  {}: {}", entry.actions.join(", "), entry.reason);
     }
 }
@@ -346,6 +433,7 @@ fn print_table(
 mod tests {
     use std::collections::BTreeMap;
 
+    use pipeline_tests::Scene;
     use serde_json::json;
 
     use super::*;
@@ -401,6 +489,46 @@ mod tests {
         );
     }
 
+    fn granted(role: &str, action: &str) -> Permission {
+        Permission {
+            role: role.to_owned(),
+            policy: "cleanup".to_owned(),
+            statement: 0,
+            sid: "New".to_owned(),
+            action: action.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_action_that_nobody_knows_how_to_try_is_told() {
+        let complaints = untried(
+            &[granted("CleanupRole", "s3:DeleteObject")],
+            &BTreeSet::new(),
+        );
+        let about = "negative: no attempt for s3:DeleteObject of CleanupRole";
+        assert!(
+            complaints
+                .iter()
+                .any(|complaint| complaint.starts_with(about)),
+            "{complaints:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_survived_without_a_reason_is_told_and_so_is_a_reason_without_a_survival() {
+        let new = granted("CleanupRole", "rds:DeleteDBCluster");
+        let unexplained = unexplained_survivals(&BTreeSet::from([&new]));
+        assert_eq!(unexplained.len(), 1, "{unexplained:?}");
+        assert!(unexplained[0].contains("CleanupRole New: rds:DeleteDBCluster"));
+        let in_vain = explained_in_vain(&BTreeSet::new());
+        assert!(
+            in_vain
+                .iter()
+                .any(|complaint| complaint.contains("RecordStep")),
+            "{in_vain:?}"
+        );
+    }
+
     #[test]
     fn a_role_that_may_do_too_much_is_let_through_and_named() {
         let widen = |scene: &Scene| {
@@ -408,7 +536,7 @@ mod tests {
             let roles = iam.roles();
             let wait = roles
                 .iter()
-                .find(|role| trial::logical_name(&role.arn, STACK) == "WaitRole")
+                .find(|role| logical_name(&role.arn) == "WaitRole")
                 .unwrap();
             let policies = BTreeMap::from([(
                 "wide".to_owned(),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use aurora_restore::deployment;
+use asl_interpreter::Execution;
+use aurora_restore::deployment::{self, ScheduledRestore};
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::settings::Flow;
 use futures::future::LocalBoxFuture;
@@ -11,7 +12,7 @@ use local_cloud::{ApiError, Caller};
 use pipeline_tests::{Original, SNAPSHOT, Scene, TARGET, step};
 use serde_json::{Value, json};
 
-use crate::trial::logical_name;
+use crate::{beside, http_api};
 
 /// Longer than an execution may run.
 const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
@@ -19,11 +20,13 @@ const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
 /// One way that things can go, which it says when they went otherwise.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
+    /// When the template's schedule comes, if there is one.
+    schedule: Option<&'static str>,
     play: for<'a> fn(&'a Scene) -> LocalBoxFuture<'a, Result<(), String>>,
 }
 
 /// An account of other people's, which lends a snapshot.
-const LENDER: &str = "333333333333";
+const LENDER: &str = beside::SOURCE_ACCOUNT;
 const ELSEWHERE: &str = "eu-central-1";
 
 /// The deployment that is tried: as narrow as its parameters can make it.
@@ -39,10 +42,24 @@ pub(crate) fn options(seed: u64) -> LocalOptions {
     options
 }
 
+/// A world with the pipeline and what stands beside it.
+pub(crate) async fn scene(original: &Original, options: LocalOptions) -> Scene {
+    let scene = Scene::of(original, options).await;
+    beside::deploy(&scene).await;
+    scene
+}
+
 impl Scenario {
     /// A world for it, deployed.
     pub(crate) async fn scene(&self, original: &Original, seed: u64) -> Scene {
-        Scene::of(original, options(seed)).await
+        let mut options = options(seed);
+        options.schedule = self.schedule.map(|expression| ScheduledRestore {
+            name: "nightly".to_owned(),
+            expression: expression.to_owned(),
+            timezone: "UTC".to_owned(),
+            request: json!({"profile": "nightly"}),
+        });
+        scene(original, options).await
     }
 
     /// Plays it to its end.
@@ -52,8 +69,14 @@ impl Scenario {
 }
 
 macro_rules! scenarios {
-    ($($name:literal: $play:path),* $(,)?) => {
-        &[$(Scenario { name: $name, play: |scene| Box::pin($play(scene)) }),*]
+    (@schedule) => { None };
+    (@schedule $schedule:literal) => { Some($schedule) };
+    ($($name:literal $(at $schedule:literal)?: $play:path),* $(,)?) => {
+        &[$(Scenario {
+            name: $name,
+            schedule: scenarios!(@schedule $($schedule)?),
+            play: |scene| Box::pin($play(scene)),
+        }),*]
     };
 }
 
@@ -66,8 +89,11 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "an encrypted source of another region": encrypted_elsewhere,
     "a snapshot that another account lends": lent,
     "a source whose secret is under a key": secret_under_key,
-    "a schedule": scheduled,
+    "a schedule" at "cron(0 3 * * ? *)": scheduled,
+    "a schedule that reaches nobody" at "cron(0 3 * * ? *)": undeliverable,
+    "events that functions fail on": failed_events,
     "a secret of our own": own_secret,
+    "a secret of our own that somebody writes into": own_secret_written_into,
     "a secret of our own, undone": own_secret_undone,
     "a cluster that fails, undone": failed_cluster,
     "an instance that fails, undone": failed_instance,
@@ -81,6 +107,10 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "a lock that is taken over": takeover,
     "a target that exists already": existing_target,
     "a notification that cannot be sent": untold,
+    "the HTTP API": http_api::every_route,
+    "the runbook": beside::runbook,
+    "the source account's snapshots, shared": beside::share,
+    "the source account's schedule": beside::share_by_schedule,
 ];
 
 async fn restored(scene: &Scene, request: Value) -> Result<(), String> {
@@ -295,33 +325,17 @@ async fn secret_under_key(scene: &Scene) -> Result<(), String> {
     restored(scene, scene.request()).await
 }
 
-/// A schedule with the role that the template makes for schedules, whose event is delivered twice.
+/// Lets the template's schedule ask for this.
+async fn put_nightly(scene: &Scene) -> Result<(), String> {
+    let request = scene.request().to_string();
+    let put = scene.local.put_profile("nightly", &request).await;
+    put.map_err(|error| error.to_string())
+}
+
+/// The template's schedule, whose event is delivered twice.
 async fn scheduled(scene: &Scene) -> Result<(), String> {
-    let (stack, cloud) = (&scene.local.stack, &scene.local.cloud);
-    let roles = cloud.iam().roles();
-    let role = roles
-        .iter()
-        .find(|role| logical_name(&role.arn, &stack.name) == "SchedulerRole")
-        .unwrap();
-    let input = json!({
-        "schedule": "nightly",
-        "scheduledTime": "<aws.scheduler.scheduled-time>",
-        "request": scene.request(),
-    });
-    let function = stack.function_name("start");
-    let schedule = json!({
-        "ScheduleExpression": "rate(1 day)",
-        "FlexibleTimeWindow": {"Mode": "OFF"},
-        "Target": {
-            "Arn": format!("arn:aws:lambda:{}:{}:function:{function}", stack.region, stack.account),
-            "RoleArn": role.arn,
-            "Input": input.to_string(),
-        },
-    });
-    let put = cloud
-        .scheduler()
-        .put(&scene.caller(&stack.region), "nightly", &schedule);
-    put.map_err(|error| error.to_string())?;
+    let cloud = &scene.local.cloud;
+    put_nightly(scene).await?;
     scene.sleep(Duration::from_secs(86_400 + 4 * 3600)).await;
     // Who took the name is looked up when an event comes once more.
     let deliveries = cloud.scheduler().deliveries();
@@ -338,6 +352,43 @@ async fn scheduled(scene: &Scene) -> Result<(), String> {
     )
 }
 
+fn dead_letters(scene: &Scene) -> Vec<String> {
+    let queue = scene.local.stack.function_name("dead-letters");
+    scene.local.cloud.sqs().messages(&queue)
+}
+
+fn expect_dead_letters(scene: &Scene, wanted: usize) -> Result<(), String> {
+    let found = dead_letters(scene).len();
+    expect("dead letters", &found.to_string(), &wanted.to_string())
+}
+
+/// The template's schedule, whose function is gone: it is tried again until it is given up.
+async fn undeliverable(scene: &Scene) -> Result<(), String> {
+    let stack = &scene.local.stack;
+    let caller = scene.caller(&stack.region);
+    let start = stack.function_name("start");
+    scene.local.cloud.lambda().remove(&caller, &start);
+    scene.sleep(Duration::from_secs(86_400 + 4 * 3600)).await;
+    expect_dead_letters(scene, 1)
+}
+
+/// Events that cannot be read: each function is run again twice, and then the event is kept.
+async fn failed_events(scene: &Scene) -> Result<(), String> {
+    scene.reaper_comes(false).await;
+    let stack = &scene.local.stack;
+    let caller = scene.caller(&stack.region);
+    for step in ["start", "wake", "reap"] {
+        let sent = scene.local.cloud.lambda().invoke_event(
+            &caller,
+            &stack.function_name(step),
+            json!("no event"),
+        );
+        sent.map_err(|error| error.to_string())?;
+    }
+    scene.sleep(Duration::from_secs(600)).await;
+    expect_dead_letters(scene, 3)
+}
+
 fn with_own_secret(scene: &Scene) -> Value {
     let credentials = json!({"master": "secret", "secretName": "staging/master"});
     scene.request_with(json!({"credentials": credentials}))
@@ -345,6 +396,29 @@ fn with_own_secret(scene: &Scene) -> Value {
 
 async fn own_secret(scene: &Scene) -> Result<(), String> {
     restored(scene, with_own_secret(scene)).await
+}
+
+/// What somebody else writes becomes the current version, until ours has been proved and takes its place.
+async fn own_secret_written_into(scene: &Scene) -> Result<(), String> {
+    let execution = scene.start("restore-1", with_own_secret(scene)).await;
+    in_state(scene, &execution, "WaitForCredentials").await?;
+    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
+    let put = secrets
+        .put_secret_value()
+        .secret_id("staging/master")
+        .secret_string("somebody else's");
+    put.send().await.map_err(|error| format!("{error:?}"))?;
+    execution.finished().await;
+    expect("the end", &outcome_of(scene, "restore-1").await, "Restored")?;
+    let current = secrets
+        .get_secret_value()
+        .secret_id("staging/master")
+        .send();
+    let current = current.await.map_err(|error| format!("{error:?}"))?;
+    if current.secret_string() == Some("somebody else's") {
+        return Err("the password that works is not the current one".to_owned());
+    }
+    Ok(())
 }
 
 async fn own_secret_undone(scene: &Scene) -> Result<(), String> {
@@ -404,22 +478,26 @@ async fn stop(scene: &Scene, arn: &str) -> Result<(), String> {
     stopped.map(drop).map_err(|error| format!("{error:?}"))
 }
 
-/// Starts a restore, stops it in this state, and waits until the reaper has ended it.
-async fn stopped_in(scene: &Scene, request: Value, state: &str) -> Result<(), String> {
-    let before = scene.everything();
-    let execution = scene.start("restore-1", request).await;
-    while execution
-        .history()
-        .states_entered()
-        .last()
-        .map(String::as_str)
-        != Some(state)
-    {
+/// Lets time pass until an execution is in this state.
+async fn in_state(scene: &Scene, execution: &Execution, state: &str) -> Result<(), String> {
+    let is_there = || {
+        let entered = execution.history().states_entered();
+        entered.last().map(String::as_str) == Some(state)
+    };
+    while !is_there() {
         if execution.outcome().is_some() {
             return Err(format!("ended before {state}: {:?}", execution.outcome()));
         }
         scene.sleep(Duration::from_secs(5)).await;
     }
+    Ok(())
+}
+
+/// Starts a restore, stops it in this state, and waits until the reaper has ended it.
+async fn stopped_in(scene: &Scene, request: Value, state: &str) -> Result<(), String> {
+    let before = scene.everything();
+    let execution = scene.start("restore-1", request).await;
+    in_state(scene, &execution, state).await?;
     stop(scene, &execution.launch().execution_arn).await?;
     scene.sleep(Duration::from_secs(3600)).await;
     expect(

@@ -1,5 +1,8 @@
 //! What is not ours: attempts at it, with each role's own credentials, all of which must be denied.
 //!
+//! Every role tries everything here, whatever it is granted; `attempts` adds what follows
+//! from the actions themselves.
+//!
 //! Others' resources carry no tag of a restore, or one that only looks like it; or they
 //! carry one, and their name, region or account is not a target's. What the roles can
 //! not tell apart is the pipeline's own to refuse (`make faults`): a target's name with
@@ -19,11 +22,20 @@ use local_cloud::iam::{Evaluation, Role};
 use pipeline_tests::{Original, SNAPSHOT, SOURCE, Scene};
 use serde_json::json;
 
-use crate::scenarios;
+use crate::beside::{SHARED_CLUSTER, session_key};
 use crate::trial::{in_virtual_time, logical_name};
+use crate::{attempts, scenarios};
 
 /// The tag that makes a thing a restore's.
-const OURS: &str = "aurora-restore:restore-id";
+pub(crate) const OURS: &str = "aurora-restore:restore-id";
+/// A secret of other people's.
+pub(crate) const OTHERS_SECRET: &str = "payroll/master";
+/// A secret that RDS manages for a cluster that is no target.
+pub(crate) const OTHERS_MANAGED_SECRET: &str = "rds!cluster-11111111-2222-3333-4444-555555555555";
+/// A secret that is called as the pipeline calls its own, and is not its own.
+pub(crate) const OWN_NAME_UNTAGGED: &str = "staging/theirs";
+/// What an attempt is that is the role's own business.
+const OWN_BUSINESS: [(&str, &str); 1] = [("RunbookRole", "stop a restore")];
 const ELSEWHERE: &str = "eu-central-1";
 
 /// Clusters of other people: name and tags.
@@ -66,53 +78,33 @@ pub(crate) struct Attempts {
     pub(crate) evaluations: BTreeSet<Evaluation>,
     /// What is there now and was not, or the other way round.
     pub(crate) changed: Vec<String>,
+    /// Whether more was asked than could be kept.
+    pub(crate) forgotten: bool,
 }
 
-/// Attempts with the credentials of every role that can change anything, after `prepare` has changed what it likes.
+/// Attempts with the credentials of every role, after `prepare` has changed what it likes.
 pub(crate) fn try_all(original: &Original, seed: u64, prepare: fn(&Scene)) -> Attempts {
     in_virtual_time(async {
-        let scene = Scene::of(original, scenarios::options(seed)).await;
+        let scene = scenarios::scene(original, scenarios::options(seed)).await;
         place(&scene).await;
         prepare(&scene);
         let before = BTreeSet::from_iter(scene.everything());
         let mut tried = Vec::new();
         for role in scene.local.cloud.iam().roles() {
-            if is_destructive(&role) {
-                tried.push(try_role(&scene, &role).await);
-            }
+            tried.push(try_role(&scene, &role).await);
         }
         // RDS would take its time.
         scene.sleep(Duration::from_secs(2 * 3600)).await;
         let after = BTreeSet::from_iter(scene.everything());
         let evaluations = scene.local.cloud.iam().evaluations();
+        let forgotten = scene.local.cloud.iam().forgets_evaluations();
         scene.local.shutdown().await;
         Attempts {
             tried,
             evaluations,
+            forgotten,
             changed: before.symmetric_difference(&after).cloned().collect(),
         }
-    })
-}
-
-/// Whether it may do more than look and write its log.
-fn is_destructive(role: &Role) -> bool {
-    let text = serde_json::to_string(&role.documents).unwrap();
-    let verbs = [
-        "Delete", "Modify", "Reboot", "Restore", "Copy", "Put", "Create", "Update", "Publish",
-        "Send", "Start", "Invoke",
-    ];
-    let services = [
-        "rds:",
-        "dynamodb:",
-        "secretsmanager:",
-        "states:",
-        "sns:",
-        "lambda:",
-    ];
-    services.iter().any(|service| {
-        verbs
-            .iter()
-            .any(|verb| text.contains(&format!("{service}{verb}")))
     })
 }
 
@@ -147,7 +139,8 @@ async fn place(scene: &Scene) {
     scene.snapshot("aurora-restore-forged").await;
     let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
     for (name, owner) in [
-        ("staging/theirs", None),
+        (OTHERS_SECRET, None),
+        (OWN_NAME_UNTAGGED, None),
         ("staging/other-restores", Some("restore-9")),
     ] {
         let owner = owner.map(|owner| vec![secret_tag(OURS, owner)]);
@@ -156,6 +149,19 @@ async fn place(scene: &Scene) {
     }
     let caller = scene.caller(&scene.local.stack.region);
     let world = scene.local.cloud.world();
+    // As RDS makes it.
+    let source = format!(
+        "arn:aws:rds:{}:{}:cluster:{SOURCE}",
+        caller.region, caller.account
+    );
+    let managed = json!({
+        "Name": OTHERS_MANAGED_SECRET,
+        "SecretString": "x",
+        "Tags": [{"Key": "aws:rds:primaryDBClusterArn", "Value": source}],
+    });
+    let target = "secretsmanager.CreateSecret";
+    let made = world.call(&caller, "secretsmanager", target, &managed);
+    made.await.unwrap();
     let table = json!({
         "TableName": "other-state",
         "BillingMode": "PAY_PER_REQUEST",
@@ -190,7 +196,7 @@ async fn try_role(scene: &Scene, role: &Role) -> Tried {
     let stack = &scene.local.stack;
     let clients = Clients::new(scene, role);
     let mut tried = Tried {
-        role: logical_name(&role.arn, &stack.name),
+        role: logical_name(&role.arn),
         attempts: 0,
         let_through: Vec::new(),
     };
@@ -199,14 +205,24 @@ async fn try_role(scene: &Scene, role: &Role) -> Tried {
         clients.on_clusters(),
         clients.on_instances(),
         clients.on_snapshots(),
+        clients.on_shared_snapshots(scene),
         clients.on_tags(scene),
         clients.on_secrets(scene),
         clients.on_tables(scene),
         clients.on_the_rest(scene, &key),
     ];
     for (name, attempt) in all.into_iter().flatten() {
+        if OWN_BUSINESS.contains(&(tried.role.as_str(), name.as_str())) {
+            continue;
+        }
         tried.attempts += 1;
         if !attempt.await {
+            tried.let_through.push(name);
+        }
+    }
+    for (name, denied) in attempts::try_all(scene, role).await {
+        tried.attempts += 1;
+        if !denied {
             tried.let_through.push(name);
         }
     }
@@ -229,12 +245,7 @@ struct Clients {
 impl Clients {
     fn new(scene: &Scene, role: &Role) -> Self {
         let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
-        let name = role.arn.rsplit('/').next().unwrap();
-        let session = format!(
-            "arn:aws:sts::{}:assumed-role/{name}/attacker",
-            stack.account
-        );
-        let key = cloud.world().issue_key(&stack.account, &session, None);
+        let key = session_key(scene, role, "attacker");
         let config = deployment::sdk_config(cloud, &stack.region, &key);
         let elsewhere = deployment::sdk_config(cloud, ELSEWHERE, &key);
         Self {
@@ -426,6 +437,43 @@ impl Clients {
                     ),
                 ),
             ]);
+        }
+        all
+    }
+
+    /// What the source account's role shares, less what makes it that role's.
+    fn on_shared_snapshots(&self, scene: &Scene) -> Vec<Attempt<'_>> {
+        let rds = &self.rds;
+        let mut all = Vec::new();
+        for id in attempts::others_shared_snapshots(&scene.local.stack.region) {
+            let named = |what: &str| format!("{what} {id}");
+            let delete = rds.delete_db_cluster_snapshot();
+            let share = rds
+                .modify_db_cluster_snapshot_attribute()
+                .attribute_name("restore")
+                .values_to_add(&scene.local.stack.account);
+            all.extend([
+                (
+                    named("delete shared"),
+                    denied(delete.db_cluster_snapshot_identifier(&id).send()),
+                ),
+                (
+                    named("share"),
+                    denied(share.db_cluster_snapshot_identifier(&id).send()),
+                ),
+            ]);
+        }
+        let shared_by = || tag("aurora-restore:shared-by", "sharing");
+        for (source, target) in [
+            ("rds:payroll-2026-11-21-00-00".to_owned(), "shared"),
+            (format!("rds:{SHARED_CLUSTER}-2026-11-21-00-00"), "mine"),
+        ] {
+            let copy = rds
+                .copy_db_cluster_snapshot()
+                .source_db_cluster_snapshot_identifier(&source)
+                .target_db_cluster_snapshot_identifier(format!("{target}-{SHARED_CLUSTER}-x"))
+                .tags(shared_by());
+            all.push((format!("copy {source} to {target}"), denied(copy.send())));
         }
         all
     }

@@ -9,6 +9,7 @@ use local_cloud::iam::{Decision, Evaluation, Ground, Role};
 use pipeline_tests::{Original, Scene};
 use serde_json::{Map, Value};
 
+use crate::beside::{self, account_and_name};
 use crate::scenarios::Scenario;
 
 /// One action of one statement of one role.
@@ -53,19 +54,16 @@ impl Played {
     }
 }
 
-/// A role as the template calls it: its name less the stack's in front and what CloudFormation puts behind.
-pub(crate) fn logical_name(role_arn: &str, stack: &str) -> String {
+/// A role as the template calls it: what of its name CloudFormation put a stack's name before and chance behind.
+pub(crate) fn logical_name(role_arn: &str) -> String {
     let name = role_arn.rsplit('/').next().unwrap_or(role_arn);
-    let name = name.strip_prefix(&format!("{stack}-")).unwrap_or(name);
-    name.split('-').next().unwrap_or(name).to_owned()
+    let mut parts = name.split('-');
+    let logical = parts.find(|part| part.ends_with("Role"));
+    logical.unwrap_or(name).to_owned()
 }
 
 /// Every action of every statement with this effect.
-pub(crate) fn permissions(
-    roles: &[std::sync::Arc<Role>],
-    stack: &str,
-    effect: &str,
-) -> Vec<Permission> {
+pub(crate) fn permissions(roles: &[std::sync::Arc<Role>], effect: &str) -> Vec<Permission> {
     let mut found = Vec::new();
     for role in roles {
         for (policy, document) in &role.documents {
@@ -75,7 +73,7 @@ pub(crate) fn permissions(
                 }
                 for action in actions(content) {
                     found.push(Permission {
-                        role: logical_name(&role.arn, stack),
+                        role: logical_name(&role.arn),
                         policy: policy.clone(),
                         statement,
                         sid: content["Sid"].as_str().unwrap_or_default().to_owned(),
@@ -109,8 +107,8 @@ fn actions(statement: &Value) -> Vec<String> {
 
 impl Permission {
     /// Whether this is what decided.
-    pub(crate) fn is(&self, evaluation: &Evaluation, ground: &Ground, stack: &str) -> bool {
-        logical_name(&evaluation.role, stack) == self.role
+    pub(crate) fn is(&self, evaluation: &Evaluation, ground: &Ground) -> bool {
+        logical_name(&evaluation.role) == self.role
             && ground.policy == self.policy
             && ground.statement == self.statement
             && ground.action == self.action
@@ -118,12 +116,7 @@ impl Permission {
 
     /// Takes it from the role in this world.
     fn remove(&self, scene: &Scene) {
-        let (iam, stack) = (scene.local.cloud.iam(), &scene.local.stack);
-        let role = iam
-            .roles()
-            .into_iter()
-            .find(|role| logical_name(&role.arn, &stack.name) == self.role)
-            .unwrap();
+        let role = beside::role(scene, &self.role);
         let mut documents = role.documents.clone();
         let mut kept = statements(&documents[&self.policy]);
         let left: Vec<String> = actions(&kept[self.statement])
@@ -144,8 +137,9 @@ impl Permission {
             ]);
             documents.insert(self.policy.clone(), document.into());
         }
-        let name = role.arn.rsplit('/').next().unwrap();
-        iam.put_role(&stack.account, name, &role.trust_document, &documents)
+        let (account, name) = account_and_name(&role);
+        let iam = scene.local.cloud.iam();
+        iam.put_role(account, name, &role.trust_document, &documents)
             .unwrap();
     }
 }
@@ -163,8 +157,11 @@ pub(crate) fn play(
             if let Some(permission) = without {
                 permission.remove(&scene);
             }
-            let verdict = catch(scenario.play(&scene)).await;
+            let mut verdict = catch(scenario.play(&scene)).await;
             let evaluations = scene.local.cloud.iam().evaluations();
+            if scene.local.cloud.iam().forgets_evaluations() {
+                verdict = Err("more was asked of the roles than could be kept".to_owned());
+            }
             scene.local.shutdown().await;
             Played {
                 verdict,

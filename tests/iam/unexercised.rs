@@ -53,14 +53,6 @@ pub(crate) const ALL: &[Unexercised] = &[
         ],
         reason: "Lambda attaches a function to the VPC with its role, and the function itself is denied it (Lambda guide, \"VPC permissions\")",
     },
-    Unexercised {
-        actions: &["sqs:SendMessage"],
-        reason: "Lambda and EventBridge Scheduler keep with the role what could not be delivered; here they do it unasked (Lambda guide, \"Dead-letter queues\")",
-    },
-    Unexercised {
-        actions: &["secretsmanager:UpdateSecretVersionStage"],
-        reason: "the first version of a secret becomes the current one by itself; only where somebody put another before is the label moved",
-    },
 ];
 
 impl Unexercised {

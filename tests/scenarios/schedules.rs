@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aurora_restore::deployment::ScheduledRestore;
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::ledger::Status;
 use local_cloud::scheduler::Delivery;
@@ -12,26 +13,17 @@ use time::{OffsetDateTime, UtcOffset};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A schedule of the function `start`, as the template makes it.
-fn nightly(scene: &Scene, request: &Value) -> Value {
-    let stack = &scene.local.stack;
-    let input = json!({
-        "schedule": "nightly",
-        "scheduledTime": "<aws.scheduler.scheduled-time>",
-        "request": request,
+/// The template's schedule, every night at three, in a pipeline that begins then.
+async fn nightly(starting_at: OffsetDateTime) -> Scene {
+    let mut options = LocalOptions::in_process(seed());
+    options.starting_at = Some(starting_at);
+    options.schedule = Some(ScheduledRestore {
+        name: "nightly".to_owned(),
+        expression: "cron(0 3 * * ? *)".to_owned(),
+        timezone: "Europe/Dublin".to_owned(),
+        request: json!({"profile": "nightly"}),
     });
-    json!({
-        "ScheduleExpression": "cron(0 3 * * ? *)",
-        "ScheduleExpressionTimezone": "Europe/Dublin",
-        "FlexibleTimeWindow": {"Mode": "OFF"},
-        "Target": {
-            "Arn": format!(
-                "arn:aws:lambda:{}:{}:function:{}", stack.region, stack.account, stack.function_name("start")
-            ),
-            "RoleArn": format!("arn:aws:iam::{}:role/scheduler", stack.account),
-            "Input": input.to_string(),
-        },
-    })
+    Scene::with(options).await
 }
 
 /// The names of all executions there have been, in order.
@@ -65,20 +57,23 @@ async fn outcome(scene: &Scene, restore_id: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_nightly_schedule_restores_once_a_night_however_often_it_is_delivered() {
-    let mut options = LocalOptions::in_process(seed());
-    options.starting_at = Some(datetime!(2026-10-23 20:00 UTC));
-    let scene = Scene::with(options).await;
+    let scene = nightly(datetime!(2026-10-23 20:00 UTC)).await;
     // The first night's target is gone before the second night's restore.
     let request = scene.request_with(json!({"expiresAfterHours": 12}));
-    let place = scene.caller(&scene.local.stack.region);
+    let put = scene.local.put_profile("nightly", &request.to_string());
+    put.await.unwrap();
     let scheduler = scene.local.cloud.scheduler();
-    scheduler
-        .put(&place, "nightly", &nightly(&scene, &request))
-        .unwrap();
 
     // Summer time: three o'clock is two o'clock UTC.
     sleep_until(&scene, datetime!(2026-10-24 02:05 UTC)).await;
     let first = scheduler.deliveries()[0].clone();
+    assert!(
+        first
+            .schedule_arn
+            .ends_with(":schedule/default/aurora-restore-nightly"),
+        "{}",
+        first.schedule_arn
+    );
     assert_eq!(executions(&scene), ["nightly-20261024T020000Z"]);
     assert_eq!(
         scene.listed(Status::Running).await.len(),
@@ -110,6 +105,27 @@ async fn a_nightly_schedule_restores_once_a_night_however_often_it_is_delivered(
         .filter(|arn| arn.ends_with(&format!(":cluster:{TARGET}")))
         .collect();
     assert_eq!(clusters.len(), 1, "the second night's: {clusters:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_reaches_nobody_is_tried_again_and_then_kept_in_the_dead_letter_queue() {
+    let scene = nightly(datetime!(2026-11-21 02:00 UTC)).await;
+    let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
+    let place = scene.caller(&stack.region);
+    cloud.lambda().remove(&place, &stack.function_name("start"));
+    sleep_until(&scene, datetime!(2026-11-21 06:00 UTC)).await;
+    assert_eq!(executions(&scene), Vec::<String>::new());
+    let letters = cloud.sqs().messages(&stack.function_name("dead-letters"));
+    assert_eq!(letters.len(), 1);
+    let letter: Value = serde_json::from_str(&letters[0]).unwrap();
+    assert_eq!(
+        letter,
+        json!({
+            "schedule": "nightly",
+            "scheduledTime": "2026-11-21T03:00:00Z",
+            "request": {"profile": "nightly"},
+        })
+    );
 }
 
 /// What the function answers to an event.
