@@ -162,20 +162,10 @@ pub async fn deploy_api(
     let template = Template::parse(API_TEMPLATE);
     let template = template.map_err(|error| anyhow!("cloudformation/api.yaml: {error}"))?;
     let artefacts = Committed { cloud, functions };
-    let pipeline = cloud.cloudformation().stack(&root(stack), &stack.name);
-    let pipeline = pipeline.ok_or_else(|| {
-        anyhow!(
-            "there is no stack `{}`: deploy the pipeline first",
-            stack.name
-        )
-    })?;
-    let key = pipeline.outputs().get("PipelineKeyArn").cloned();
+    let key = output(cloud, stack, "PipelineKeyArn")?;
     let parameters = [
         ("PipelineName", stack.name.clone()),
-        (
-            "PipelineKeyArn",
-            key.context("cloudformation/pipeline.yaml has no output PipelineKeyArn")?,
-        ),
+        ("PipelineKeyArn", key),
     ];
     let parameters = parameters
         .map(|(name, value)| (name.to_owned(), value))
@@ -189,6 +179,16 @@ pub async fn deploy_api(
     let id = made.outputs().get("RestApiId").cloned();
     let id = id.ok_or_else(|| anyhow!("cloudformation/api.yaml has no output RestApiId"))?;
     Ok(format!("/restapis/{id}/live/_user_request_"))
+}
+
+/// An output of a deployed pipeline's stack.
+///
+/// # Errors
+/// When there is none of this name.
+pub fn output(cloud: &LocalCloud, stack: &Stack, name: &str) -> Result<String> {
+    let pipeline = cloud.cloudformation().stack(&root(stack), &stack.name);
+    let value = pipeline.and_then(|pipeline| pipeline.outputs().get(name).cloned());
+    value.ok_or_else(|| anyhow!("the stack `{}` has no output {name}", stack.name))
 }
 
 /// The committed template, read once: a process may deploy it hundreds of times.

@@ -310,10 +310,11 @@ async fn local_up(port: u16, speed: f64, lambdas: Lambdas, seed: Option<u64>) ->
     print(&format!(
         "export AWS_ENDPOINT_URL={endpoint}\nexport AWS_REGION={region} AWS_DEFAULT_REGION={region}\n\
          export AWS_ACCESS_KEY_ID={account} AWS_SECRET_ACCESS_KEY=local\n\
-         export API_URL={endpoint}{api}\nexport STATE_MACHINE_ARN={machine}",
+         export API_URL={endpoint}{api}\nexport STATE_MACHINE_ARN={machine}\nexport SCHEDULER_ROLE_ARN={scheduler}",
         region = local.stack.region,
         account = local.stack.account,
         machine = local.stack.state_machine_arn(),
+        scheduler = deployment::output(&local.cloud, &local.stack, "SchedulerRoleArn")?,
     ))?;
     tell(&format!(
         "RDS works {speed} times as fast as in life; until interrupted (Ctrl-C)"
