@@ -113,6 +113,19 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "the source account's schedule": beside::share_by_schedule,
 ];
 
+/// Where a role's work matters most: its permissions are taken away there, and the others' where they are used first.
+const MATTERS: [(&str, &str); 2] = [
+    ("NotifyRole", "a cluster that fails, undone"),
+    ("ReapRole", "stopped with a copy and a secret, and reaped"),
+];
+
+impl Scenario {
+    /// Whether this is where a role's work matters most.
+    pub(crate) fn matters_to(&self, role: &str) -> bool {
+        MATTERS.contains(&(role, self.name))
+    }
+}
+
 async fn restored(scene: &Scene, request: Value) -> Result<(), String> {
     ends(scene, "restore-1", request, "Restored").await
 }
@@ -151,8 +164,35 @@ fn nothing_left(scene: &Scene) -> Result<(), String> {
     }
 }
 
+/// One message tells the end of the restore, and of which target it was: that is on record, and not in the event.
+fn told(scene: &Scene) -> Result<(), String> {
+    let messages = scene.local.cloud.sns().messages().into_iter();
+    let about = messages.filter(|message| {
+        [TARGET, "restore-1"]
+            .iter()
+            .all(|text| message.message.contains(text))
+    });
+    expect("notifications", &about.count().to_string(), "1")
+}
+
+/// It is told, and an event has ended a wait early.
 async fn plain(scene: &Scene) -> Result<(), String> {
-    restored(scene, scene.request()).await
+    restored(scene, scene.request()).await?;
+    let cloud = &scene.local.cloud;
+    let messages = cloud.sns().messages().into_iter();
+    let told = messages.filter(|message| message.message.contains("restore-1"));
+    expect("notifications", &told.count().to_string(), "1")?;
+    let woken = cloud
+        .lambda()
+        .logs(&scene.local.stack.function_name("wake"));
+    if woken
+        .iter()
+        .any(|line| line.text.contains("\"answered\":1"))
+    {
+        Ok(())
+    } else {
+        Err("no event ended a wait".to_owned())
+    }
 }
 
 async fn readers_and_groups(scene: &Scene) -> Result<(), String> {
@@ -342,7 +382,8 @@ async fn scheduled(scene: &Scene) -> Result<(), String> {
     let first = deliveries.first().ok_or("nothing was delivered")?;
     let again = cloud.scheduler().redeliver(first);
     again.map_err(|error| error.to_string())?;
-    scene.sleep(Duration::from_secs(60)).await;
+    scene.sleep(Duration::from_secs(600)).await;
+    expect_dead_letters(scene, 0)?;
     let executions = cloud.step_functions().executions();
     let first = executions.first().ok_or("no execution was started")?;
     expect(
@@ -448,6 +489,7 @@ async fn failed_cluster(scene: &Scene) -> Result<(), String> {
     let script = Trouble::Refused(refusal);
     scene.local.rds.script(Kind::RestoredCluster, "*", script);
     ends(scene, "restore-1", scene.request(), "FailedClean").await?;
+    told(scene)?;
     nothing_left(scene)
 }
 
@@ -505,6 +547,7 @@ async fn stopped_in(scene: &Scene, request: Value, state: &str) -> Result<(), St
         &outcome_of(scene, "restore-1").await,
         "FailedClean",
     )?;
+    told(scene)?;
     expect(
         "what there is",
         &scene.everything().join(", "),

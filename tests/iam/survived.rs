@@ -9,23 +9,54 @@ use crate::trial::Permission;
 pub(crate) struct Survived {
     /// Such as `NotifyRole`; all roles when there is none.
     pub(crate) roles: &'static [&'static str],
-    /// The statements' `Sid`s; all of them when there is none.
+    /// The statements' `Sid`s.
     pub(crate) sids: &'static [&'static str],
+    /// Their actions; all of them when there is none.
+    pub(crate) actions: &'static [&'static str],
     /// Why.
     pub(crate) reason: &'static str,
 }
 
 /// All of them.
-pub(crate) const ALL: &[Survived] = &[Survived {
-    roles: &[],
-    sids: &["RecordStep"],
-    reason: "how long a step took is written down for people: a step that cannot write it goes on",
-}];
+pub(crate) const ALL: &[Survived] = &[
+    Survived {
+        roles: &[],
+        sids: &["RecordStep"],
+        actions: &[],
+        reason: "how long a step took is written down for people: a step that cannot write it goes on",
+    },
+    Survived {
+        roles: &["NotifyRole", "ReapRole"],
+        sids: &["TakeOffTheList"],
+        actions: &[],
+        reason: "what is done and stays on the list is done again: a second message at most",
+    },
+    Survived {
+        roles: &["ReapRole"],
+        sids: &["ListSecrets"],
+        actions: &[],
+        reason: "it finds secrets that a lost answer left; those in a ledger are removed without it",
+    },
+    Survived {
+        roles: &["WaitRole"],
+        sids: &["AnswerTokens"],
+        actions: &["states:SendTaskFailure"],
+        reason: "a function that cannot say that a wait failed fails itself, and with it the wait",
+    },
+    Survived {
+        roles: &["WakeRole"],
+        sids: &["AnswerTokens"],
+        actions: &["states:SendTaskFailure"],
+        reason: "an event is a hint: the wait finds by itself, later, what has failed",
+    },
+];
 
 impl Survived {
     /// Whether it speaks of this permission.
     pub(crate) fn concerns(&self, permission: &Permission) -> bool {
         let among = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
-        among(self.roles, &permission.role) && among(self.sids, &permission.sid)
+        among(self.roles, &permission.role)
+            && among(self.sids, &permission.sid)
+            && among(self.actions, &permission.action)
     }
 }
