@@ -323,6 +323,26 @@ class ShareSnapshot(unittest.TestCase):
         if self.looks == 3:
             self.backend.cluster_snapshots[self.copy_of(20)].status = "available"
 
+    def test_a_copy_that_is_not_found_at_once_is_looked_for(self):
+        self.source(20)
+        hidden = {}
+
+        def hide(**_):
+            hidden[self.copy_of(20)] = self.backend.cluster_snapshots.pop(self.copy_of(20))
+
+        boto3.DEFAULT_SESSION.events.register("after-call.rds.CopyDBClusterSnapshot", hide)
+        with mock.patch("time.sleep", side_effect=lambda _: self.backend.cluster_snapshots.update(hidden)) as slept:
+            execution = self.share()
+        self.assertEqual((execution.status, execution.failure), ("Success", None))
+        slept.assert_called_once_with(5)
+
+    def test_a_copy_that_is_never_found_fails_the_run(self):
+        self.source(20)
+        boto3.DEFAULT_SESSION.events.register("after-call.rds.CopyDBClusterSnapshot", lambda **_: self.backend.cluster_snapshots.pop(self.copy_of(20)))
+        with mock.patch("time.sleep"):
+            execution = self.share()
+        self.assertEqual(execution.failure, f"Copy: Exception: copy {self.copy_of(20)} was made and cannot be found")
+
     def test_a_copy_that_does_not_end_is_not_shared(self):
         self.source(20)
         boto3.DEFAULT_SESSION.events.register("after-call.rds.CopyDBClusterSnapshot", self.copying)
