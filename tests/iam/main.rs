@@ -365,7 +365,7 @@ fn explained_in_vain(survived: &BTreeSet<&Permission>) -> Vec<String> {
                     .iter()
                     .any(|found| *found == name)
             };
-            if !met.iter().any(|permission| names(&permission)) {
+            if !met.iter().any(names) {
                 complaints.push(format!(
                     "necessary: tests/iam/survived.rs says what is done without {name}, and it is not"
                 ));

@@ -59,8 +59,10 @@ async fn outcome(scene: &Scene, restore_id: &str) -> String {
 async fn a_nightly_schedule_restores_once_a_night_however_often_it_is_delivered() {
     let scene = nightly(datetime!(2026-10-23 20:00 UTC)).await;
     // The first night's target is gone before the second night's restore.
-    let request = scene.request_with(json!({"expiresAfterHours": 12}));
-    let put = scene.local.put_profile("nightly", &request.to_string());
+    let request = scene
+        .request_with(json!({"expiresAfterHours": 12}))
+        .to_string();
+    let put = scene.local.put_profile("nightly", &request);
     put.await.unwrap();
     let scheduler = scene.local.cloud.scheduler();
 
