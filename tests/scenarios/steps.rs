@@ -1,5 +1,6 @@
 //! Steps by themselves: repeated, out of order, or without what they need.
 
+use local_cloud::faults::Faults;
 use pipeline_tests::{Scene, TARGET, step};
 use serde_json::{Value, json};
 
@@ -134,6 +135,16 @@ async fn each_step_can_be_repeated_before_the_next() {
         .filter(|arn| arn.contains(TARGET))
         .collect();
     assert_eq!(made.len(), 2, "one cluster, one instance: {made:?}");
+    // Who is let in is said once: what people change afterwards stays.
+    let cloud = &scene.local.cloud;
+    let watched = Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(watched.clone());
+    let switch = ("switch", event("Switch", json!({})));
+    scene.walk(&[switch.clone(), switch]).await;
+    let calls = watched.recorded();
+    let calls = calls.iter().map(|made| made.call.to_string());
+    let changes: Vec<String> = calls.filter(|call| call.contains("rds:Modify")).collect();
+    assert_eq!(changes, ["aurora-restore-switch rds:ModifyDBCluster#1"]);
     scene.local.shutdown().await;
 }
 
