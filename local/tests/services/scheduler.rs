@@ -283,7 +283,7 @@ async fn what_is_wrong_with_a_schedule_is_named() {
         }
         json!({ "Target": target })
     };
-    let universal = "arn:aws:scheduler:::aws-sdk:sfn:startExecution";
+    let queue = "arn:aws:sqs:eu-west-1:123456789012:orders";
     for (over, named) in [
         (json!({ "ScheduleExpression": "every day" }), "every day"),
         (
@@ -296,7 +296,7 @@ async fn what_is_wrong_with_a_schedule_is_named() {
             "MaximumWindowInMinutes",
         ),
         (json!({ "State": "ON" }), "State"),
-        (target(json!({ "Arn": universal })), universal),
+        (target(json!({ "Arn": queue })), queue),
         (target(json!({ "RoleArn": null })), "roleArn"),
         (
             target(json!({ "RetryPolicy": { "MaximumRetryAttempts": 186 } })),
