@@ -9,7 +9,8 @@
 //! Systems that give 127.0.0.1 only (macOS) use one host and a port each.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 
 use rand::rngs::StdRng;
@@ -100,10 +101,9 @@ impl Addresses {
                     _hold: None,
                 };
             }
-            if let (Ok(hold), Ok(_free)) = (
-                TcpListener::bind((ip, CLAIM_PORT)),
-                TcpListener::bind(address),
-            ) {
+            if let Ok(hold) = TcpListener::bind((ip, CLAIM_PORT))
+                && is_free(address)
+            {
                 return Claim {
                     address,
                     _hold: Some(hold),
@@ -118,6 +118,12 @@ impl Addresses {
             _hold: None,
         }
     }
+}
+
+/// Whether nobody listens there. Asked by a connection and not by a listener of our own: a process that is being started
+/// at this moment would keep that open, and the server could not have its port.
+fn is_free(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 fn one_host(taken: &Taken, host: IpAddr, port: u16) -> Claim {
@@ -148,6 +154,14 @@ mod tests {
         assert_eq!(one.of("orders", 5432), first, "an address stays");
         assert_ne!(other.of("orders", 5432), first);
         assert_ne!(one.of("billing", 5432).ip(), first.ip());
+    }
+
+    #[test]
+    fn an_address_where_somebody_listens_is_passed_over() {
+        let of = || Addresses::new(AddressPlan::OnePerCluster, 8, true);
+        let wanted = of().of("orders", 45_998);
+        let _somebody = TcpListener::bind(wanted).unwrap();
+        assert_ne!(of().of("orders", 45_998), wanted);
     }
 
     #[test]
