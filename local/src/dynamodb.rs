@@ -131,12 +131,14 @@ impl Service for DynamoDb {
             caller.region.clone(),
             name.to_owned(),
         );
-        if let Some(known) = self.known().get(&key) {
-            return Some(known.clone());
+        // Held until it is kept, so that what a table was before a change is never kept after it.
+        let mut known = self.known();
+        if let Some(found) = known.get(&key) {
+            return Some(found.clone());
         }
-        let known = describe(&self.database(caller).ok()?, name)?;
-        self.known().insert(key, known.clone());
-        Some(known)
+        let found = describe(&self.database(caller).ok()?, name)?;
+        known.insert(key, found.clone());
+        Some(found)
     }
 
     fn recorded_texts(&self) -> Vec<RecordedText> {

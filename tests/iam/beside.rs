@@ -20,6 +20,7 @@ use local_cloud::{AccessKey, Caller};
 use pipeline_tests::Scene;
 use serde_json::{Value, json};
 
+use crate::scenarios::lent_cluster;
 use crate::trial::logical_name;
 
 /// An account of other people's, with a source.
@@ -303,16 +304,7 @@ async fn lend(scene: &Scene, root: &SdkConfig) {
     let made = world.call(&caller, "kms", "TrentService.CreateKey", &nothing);
     let key = made.await.unwrap()["KeyMetadata"]["Arn"].clone();
     let rds = aws_sdk_rds::Client::new(root);
-    rds.create_db_cluster()
-        .db_cluster_identifier(SHARED_CLUSTER)
-        .engine("aurora-postgresql")
-        .master_username("lender")
-        .master_user_password("lender-password")
-        .storage_encrypted(true)
-        .kms_key_id(key.as_str().unwrap())
-        .send()
-        .await
-        .unwrap();
+    lent_cluster(&rds, SHARED_CLUSTER, &key).await;
 }
 
 /// `shared-<cluster>-<time>` of `rds:<cluster>-<time>`.

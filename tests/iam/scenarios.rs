@@ -294,6 +294,20 @@ async fn encrypted_elsewhere(scene: &Scene) -> Result<(), String> {
     restored(scene, request).await
 }
 
+/// An encrypted cluster in an account that lends its snapshots.
+pub(crate) async fn lent_cluster(rds: &aws_sdk_rds::Client, identifier: &str, key: &Value) {
+    rds.create_db_cluster()
+        .db_cluster_identifier(identifier)
+        .engine("aurora-postgresql")
+        .master_username("lender")
+        .master_user_password("lender-password")
+        .storage_encrypted(true)
+        .kms_key_id(key.as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
+}
+
 /// Far enough that the copy is made and restored: nobody here knows the lender's password.
 async fn lent(scene: &Scene) -> Result<(), String> {
     let stack = &scene.local.stack;
@@ -317,16 +331,7 @@ async fn lent(scene: &Scene) -> Result<(), String> {
     let root = scene.local.cloud.root_key(LENDER);
     let config = deployment::sdk_config(&scene.local.cloud, &stack.region, &root);
     let rds = aws_sdk_rds::Client::new(&config);
-    rds.create_db_cluster()
-        .db_cluster_identifier("lent-prod")
-        .engine("aurora-postgresql")
-        .master_username("lender")
-        .master_user_password("lender-password")
-        .storage_encrypted(true)
-        .kms_key_id(key.as_str().unwrap())
-        .send()
-        .await
-        .unwrap();
+    lent_cluster(&rds, "lent-prod", &key).await;
     available(scene, "lent-prod").await;
     rds.create_db_cluster_snapshot()
         .db_cluster_identifier("lent-prod")

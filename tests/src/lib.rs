@@ -14,6 +14,7 @@ use asl_interpreter::{Execution, Outcome};
 use aurora_restore::deployment::Functions;
 use aurora_restore::local::{FINAL_GROUP, LocalOptions, LocalPipeline, QUARANTINE_GROUP};
 use aurora_restore_core::ledger::Status;
+use aurora_restore_core::profile::overlay;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::settings::DatabaseTls;
@@ -367,7 +368,7 @@ impl Scene {
     /// The request, with these fields laid over it.
     pub fn request_with(&self, over: Value) -> Value {
         let mut request = self.request();
-        lay_over(&mut request, over);
+        overlay(&mut request, over);
         request
     }
 
@@ -438,7 +439,7 @@ impl Scene {
     /// The event of a state of this restore, with these fields of its own.
     pub fn event(&self, restore_id: &str, state: &str, own: Value) -> Value {
         let mut event = json!({"restoreId": restore_id, "state": state});
-        lay_over(&mut event, own);
+        overlay(&mut event, own);
         event
     }
 
@@ -813,15 +814,4 @@ fn canary(whose: &str) -> String {
 /// The quarantine group, as RDS lists it.
 pub fn quarantine() -> Vec<String> {
     vec![QUARANTINE_GROUP.to_owned()]
-}
-
-fn lay_over(base: &mut Value, over: Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            for (name, value) in over {
-                lay_over(base.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (base, over) => *base = over,
-    }
 }

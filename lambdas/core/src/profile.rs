@@ -159,7 +159,8 @@ pub fn resolve(
     request::read(whole).map_err(malformed)
 }
 
-fn overlay(base: &mut Value, over: Value) {
+/// Lays one document over another: objects member by member, everything else as a whole.
+pub fn overlay(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (name, value) in over {
