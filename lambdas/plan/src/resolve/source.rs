@@ -1,0 +1,158 @@
+//! The source: the snapshot that was asked for, what it tells, and the cluster it was taken of.
+
+use aurora_restore_core::errors::{AR0007, AR0008, AR0024};
+use aurora_restore_core::plan::SourceSnapshot;
+use aurora_restore_core::request::Request;
+use aurora_restore_core::status::{self, Meaning};
+use aurora_restore_core::{Context, StepError, ownership, rds};
+use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
+use time::OffsetDateTime;
+
+/// The snapshot that was asked for: by name or ARN, or the newest usable one of the cluster.
+pub(super) async fn find_snapshot(
+    context: &Context,
+    request: &Request,
+    region: &str,
+) -> Result<DbClusterSnapshot, StepError> {
+    let client = context.aws.rds(region);
+    let source = &request.source;
+    if source.snapshot != "latest" {
+        let found = rds::find_snapshot(&client, &source.snapshot).await?;
+        return found.ok_or_else(|| {
+            StepError::new(
+                &AR0007,
+                format!("there is no snapshot `{}` in {region}", source.snapshot),
+            )
+        });
+    }
+    let snapshots = rds::snapshots_of(&client, &source.cluster_identifier).await?;
+    // The temporary copy of another restore is nobody's backup.
+    let usable = snapshots.into_iter().filter(|snapshot| {
+        is_usable(snapshot) && !ownership::is_made_by_a_restore(snapshot.tag_list())
+    });
+    usable
+        .max_by_key(|snapshot| {
+            snapshot
+                .snapshot_create_time()
+                .map(|at| (at.secs(), at.subsec_nanos()))
+        })
+        .ok_or_else(|| {
+            StepError::new(
+                &AR0007,
+                format!(
+                    "cluster `{}` has no available snapshot in {region}",
+                    source.cluster_identifier
+                ),
+            )
+        })
+}
+
+fn is_usable(snapshot: &DbClusterSnapshot) -> bool {
+    status::of_snapshot(snapshot.status().unwrap_or_default()) == Meaning::Ready
+}
+
+pub(super) fn describe_source(
+    snapshot: &DbClusterSnapshot,
+    request: &Request,
+    region: &str,
+) -> Result<SourceSnapshot, StepError> {
+    let arn = required(snapshot.db_cluster_snapshot_arn(), "ARN")?;
+    if !is_usable(snapshot) {
+        let status = snapshot.status().unwrap_or("unknown");
+        return Err(StepError::new(
+            &AR0008,
+            format!("snapshot `{arn}` is `{status}`, expected `available`"),
+        ));
+    }
+    let cluster = required(snapshot.db_cluster_identifier(), "cluster")?;
+    if !cluster.eq_ignore_ascii_case(&request.source.cluster_identifier) {
+        return Err(StepError::new(
+            &AR0008,
+            format!(
+                "snapshot `{arn}` is of cluster `{cluster}`, the request names `{}`",
+                request.source.cluster_identifier
+            ),
+        ));
+    }
+    let engine = required(snapshot.engine(), "engine")?;
+    if engine != "aurora-postgresql" {
+        return Err(StepError::new(
+            &AR0008,
+            format!("snapshot `{arn}` is of engine `{engine}`, expected `aurora-postgresql`"),
+        ));
+    }
+    let kms_key_id = snapshot
+        .kms_key_id()
+        .filter(|key| !key.is_empty())
+        .map(str::to_owned);
+    Ok(SourceSnapshot {
+        cluster_resource_id: snapshot.db_cluster_resource_id().map(str::to_owned),
+        account: required(rds::arn_field(&arn, 4), "account")?,
+        region: rds::arn_field(&arn, 3).unwrap_or(region).to_owned(),
+        taken_at: taken_at(snapshot),
+        engine_version: required(snapshot.engine_version(), "engine version")?,
+        master_username: required(snapshot.master_username(), "master user")?,
+        port: snapshot
+            .port()
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port > 0),
+        allocated_storage_gib: snapshot.allocated_storage().unwrap_or(0),
+        // Since February 2026 an AWS-owned key leaves `StorageEncrypted` false; the key's presence decides.
+        encrypted: snapshot.storage_encrypted().unwrap_or(false) || kms_key_id.is_some(),
+        kms_key_id,
+        cluster_identifier: cluster,
+        snapshot_arn: arn,
+        engine,
+    })
+}
+
+fn required(value: Option<&str>, what: &str) -> Result<String, StepError> {
+    let found = value.filter(|value| !value.is_empty());
+    found.map(str::to_owned).ok_or_else(|| {
+        StepError::new(
+            &AR0008,
+            format!("RDS describes the snapshot without its {what}"),
+        )
+    })
+}
+
+pub(super) fn taken_at(snapshot: &DbClusterSnapshot) -> OffsetDateTime {
+    let seconds = snapshot
+        .snapshot_create_time()
+        .map_or(0, aws_sdk_rds::primitives::DateTime::secs);
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// The source cluster itself, if it still exists where we can see it.
+pub(super) async fn live_source(
+    context: &Context,
+    source: &SourceSnapshot,
+    account: &str,
+) -> Result<Option<DbCluster>, StepError> {
+    if source.account != account {
+        return Ok(None);
+    }
+    let found =
+        rds::find_cluster(&context.aws.rds(&source.region), &source.cluster_identifier).await?;
+    // A later cluster of the same name is not the source.
+    Ok(found.filter(|cluster| {
+        source.cluster_resource_id.is_none()
+            || cluster.db_cluster_resource_id() == source.cluster_resource_id.as_deref()
+    }))
+}
+
+/// The secret whose password must be refused afterwards.
+pub(super) fn source_secret(
+    request: &Request,
+    live: Option<&DbCluster>,
+) -> Result<String, StepError> {
+    let managed = live
+        .and_then(DbCluster::master_user_secret)
+        .and_then(|secret| secret.secret_arn());
+    request.source.master_secret_arn.as_deref().or(managed).map(str::to_owned).ok_or_else(|| {
+        StepError::new(
+            &AR0024,
+            format!("`{}` has no RDS-managed master secret that can be seen, and source.masterSecretArn is absent", request.source.cluster_identifier),
+        )
+    })
+}
