@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use aurora_restore_core::settings::{DatabaseTls, Flow};
 use aws_config::SdkConfig;
 use local_cloud::LocalCloud;
@@ -147,6 +147,19 @@ impl LocalPipeline {
     pub async fn put_profile(&self, name: &str, text: &str) -> Result<()> {
         let parameter = format!("{}/{name}", self.stack.settings().profiles_path);
         deployment::put_parameter(&self.cloud, &self.stack, &parameter, text).await
+    }
+
+    /// Makes a KMS key in a region; its ARN.
+    ///
+    /// # Errors
+    /// What KMS refuses.
+    pub async fn make_key(&self, region: &str) -> Result<String> {
+        let config = aws_sdk_kms::config::Builder::from(&self.config);
+        let region = aws_sdk_kms::config::Region::new(region.to_owned());
+        let kms = aws_sdk_kms::Client::from_conf(config.region(region).build());
+        let made = kms.create_key().send().await.context("make a key")?;
+        let arn = made.key_metadata.and_then(|made| made.arn);
+        arn.ok_or_else(|| anyhow!("the key has no ARN"))
     }
 
     /// Lets this much time pass on the cloud's clock.

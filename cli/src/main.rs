@@ -9,6 +9,7 @@ use aurora_restore::cost;
 use aurora_restore::deployment::{self, Functions};
 use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
 use aurora_restore::profiles::Kept;
+use aurora_restore::rehearsal::variant::Variant;
 use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::errors::{self, Code};
@@ -60,6 +61,12 @@ enum Command {
 
 #[derive(Args)]
 struct Rehearse {
+    /// What to rehearse.
+    #[arg(value_enum, default_value_t = Variant::Snapshot, hide_possible_values = true)]
+    variant: Variant,
+    /// Say what there is to rehearse, and rehearse nothing.
+    #[arg(long, exclusive = true)]
+    list: bool,
     /// Print one JSON document on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
@@ -241,11 +248,18 @@ fn run(command: Command) -> Result<ExitCode> {
 }
 
 async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
+    if arguments.list {
+        for (name, shows) in Variant::list() {
+            print(&format!("{name:<16}{shows}"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(file) = &arguments.dump {
         // Found out before anything is started.
         std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     }
     let options = Options {
+        variant: arguments.variant,
         processes: arguments.lambdas == Lambdas::Processes,
         dump: arguments.dump,
         seed: arguments.seed.unwrap_or_else(rand::random),

@@ -87,6 +87,26 @@ fn a_rehearsal_restores_half_a_million_rows_as_they_were_while_the_source_kept_c
 }
 
 #[test]
+fn a_snapshot_of_another_region_is_rehearsed_with_a_copy_under_a_key_of_this_one() {
+    let output = rehearse(&["cross-region", "--json"]);
+    let document = document(&output);
+    assert!(output.status.success());
+    assert_restored(&document);
+    let removed = document["removed"].as_array().unwrap();
+    assert!(
+        removed
+            .iter()
+            .any(|name| name.as_str().unwrap().starts_with("DB cluster snapshot ")),
+        "{removed:?}"
+    );
+    let evidence = document["evidence"].to_string();
+    assert!(
+        evidence.contains("arn:aws:kms:eu-west-1:"),
+        "the key is of this region: {evidence}"
+    );
+}
+
+#[test]
 fn a_rehearsal_runs_the_real_binaries_over_the_runtime_api() {
     let output = rehearse(&["--json", "--lambdas", "processes"]);
     let document = document(&output);

@@ -9,12 +9,14 @@ pub mod fingerprint;
 pub mod render;
 pub mod source;
 pub mod traffic;
+pub mod variant;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
 use asl_interpreter::{EventType, Execution};
 use aurora_restore_core::metrics;
+use aurora_restore_core::profile::overlay;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::sql::Endpoint;
@@ -27,7 +29,8 @@ use crate::local::{FINAL_GROUP, LocalOptions, LocalPipeline};
 use crate::remote::Path;
 use fingerprint::Fingerprint;
 use source::{DATABASE, SOURCE_CLUSTER, Source};
-use traffic::{Traffic, Written};
+use traffic::Written;
+use variant::Variant;
 
 /// The cluster that a rehearsal makes.
 pub const TARGET_CLUSTER: &str = "orders-staging";
@@ -41,6 +44,8 @@ pub const PROCESSES_SPEED: f64 = 120.0;
 /// How to rehearse.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What is rehearsed.
+    pub variant: Variant,
     /// Run the functions as the real binaries.
     pub processes: bool,
     /// Load the source from this SQL or pg_dump file instead of the sample.
@@ -139,7 +144,8 @@ pub async fn rehearse(
     options: &Options,
     tell: &mut impl FnMut(Progress),
 ) -> Result<Rehearsed> {
-    let source = Source::create(local, options.dump.as_deref()).await?;
+    let variant = options.variant;
+    let source = Source::create(local, options.dump.as_deref(), variant.is_encrypted()).await?;
     let rows: i64 = source.baseline.values().map(|content| content.rows).sum();
     tell(Progress::Note(format!(
         "source     {SOURCE_CLUSTER}: PostgreSQL {}, {} tables, {rows} rows, {} login roles",
@@ -147,16 +153,12 @@ pub async fn rehearse(
         source.baseline.len(),
         source::LOGIN_ROLES.len() + 1
     )));
-    let written = snapshot_under_traffic(local, &source, options.dump.is_none()).await?;
-    tell(Progress::Note(format!(
-        "snapshot   {SNAPSHOT}: taken while {} transactions came in",
-        written.transactions()
-    )));
+    let prepared = variant.prepare(local, &source, options, tell).await?;
 
     let restore_id = format!("rehearsal-{:08x}", options.seed & 0xffff_ffff);
-    local
-        .put_profile(PROFILE, &profile(&source).to_string())
-        .await?;
+    let mut request = profile(&source);
+    overlay(&mut request, prepared.request);
+    local.put_profile(PROFILE, &request.to_string()).await?;
     let arn = local
         .pipeline
         .start(&restore_id, &json!({"profile": PROFILE}))
@@ -189,7 +191,7 @@ pub async fn rehearse(
                 &endpoint,
                 &master,
                 &source.baseline,
-                &written,
+                &prepared.written,
                 options.dump.is_none(),
             )
             .await?
@@ -207,27 +209,6 @@ pub async fn rehearse(
 
 fn now(local: &LocalPipeline) -> OffsetDateTime {
     local.cloud.world().now()
-}
-
-/// Snapshots the source while transactions come in; the user's own data is left as it is.
-async fn snapshot_under_traffic(
-    local: &LocalPipeline,
-    source: &Source,
-    sample: bool,
-) -> Result<Written> {
-    if !sample {
-        source.snapshot(local, SNAPSHOT).await?;
-        return Ok(Written::default());
-    }
-    let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
-    let connect = move || aurora_restore_core::sql::connect(&endpoint, &master, DATABASE);
-    let client = tokio::task::spawn_blocking(connect)
-        .await?
-        .map_err(|_| anyhow!("no session for the source's traffic"))?;
-    let traffic = Traffic::start(client);
-    let taken = source.snapshot(local, SNAPSHOT).await;
-    let written = tokio::task::spawn_blocking(move || traffic.stop()).await??;
-    taken.map(|()| written)
 }
 
 /// The profile of a rehearsal.

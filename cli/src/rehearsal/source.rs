@@ -45,18 +45,26 @@ pub struct Source {
 }
 
 impl Source {
-    /// Makes the cluster and loads it, from the sample or from a file of the user's own.
+    /// Makes the cluster, encrypted with a key of its own or not, and loads it: the sample, or a file of the user's own.
     ///
     /// # Errors
     /// What RDS or the server refuses.
-    pub async fn create(local: &LocalPipeline, dump: Option<&Path>) -> Result<Self> {
+    pub async fn create(
+        local: &LocalPipeline,
+        dump: Option<&Path>,
+        encrypted: bool,
+    ) -> Result<Self> {
         let master = Credentials {
             username: MASTER.to_owned(),
             password: random_password(),
         };
         let master_secret_arn = store_secret(local, &master).await?;
         create_groups(local).await?;
-        let cluster = create_cluster(local, &master).await?;
+        let key = match encrypted {
+            true => Some(local.make_key(&local.stack.region).await?),
+            false => None,
+        };
+        let cluster = create_cluster(local, &master, key).await?;
         let host = cluster.endpoint().unwrap_or_default().to_owned();
         let port = u16::try_from(cluster.port().unwrap_or(5432)).context("the source's port")?;
         let tls = match local.rds.certificate_authority() {
@@ -203,7 +211,11 @@ async fn create_groups(local: &LocalPipeline) -> Result<()> {
     Ok(())
 }
 
-async fn create_cluster(local: &LocalPipeline, master: &Credentials) -> Result<DbCluster> {
+async fn create_cluster(
+    local: &LocalPipeline,
+    master: &Credentials,
+    key: Option<String>,
+) -> Result<DbCluster> {
     let rds = local.rds_client();
     rds.create_db_cluster()
         .db_cluster_identifier(SOURCE_CLUSTER)
@@ -217,6 +229,8 @@ async fn create_cluster(local: &LocalPipeline, master: &Credentials) -> Result<D
         .backup_retention_period(7)
         .enable_cloudwatch_logs_exports("postgresql")
         .deletion_protection(true)
+        .storage_encrypted(key.is_some())
+        .set_kms_key_id(key)
         .send()
         .await
         .context("create the source cluster")?;

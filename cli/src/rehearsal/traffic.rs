@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use aurora_restore_core::sql;
 use postgres::{Client, Error, Transaction};
 
 use super::fingerprint::{Content, Fingerprint, row_hash};
+use super::source::{DATABASE, Source};
 
 /// Effects of one transaction: rows and checksum added, by table.
 type Effect = BTreeMap<&'static str, Content>;
@@ -30,9 +32,22 @@ pub struct Written {
 }
 
 impl Traffic {
+    /// Lets orders come in at the source.
+    ///
+    /// # Errors
+    /// When there is no session.
+    pub async fn at(source: &Source) -> anyhow::Result<Self> {
+        let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
+        let connect = move || sql::connect(&endpoint, &master, DATABASE);
+        let client = tokio::task::spawn_blocking(connect)
+            .await?
+            .map_err(|_| anyhow::anyhow!("no session for the source's traffic"))?;
+        Ok(Self::start(client))
+    }
+
     /// Lets orders come in over this session, in a thread of its own: in real time, whatever the clock of the
     /// rehearsal does.
-    pub fn start(mut client: Client) -> Self {
+    fn start(mut client: Client) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
