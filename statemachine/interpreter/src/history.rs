@@ -69,6 +69,10 @@ pub enum EventType {
     MapIterationSucceeded,
     MapIterationFailed,
     MapIterationAborted,
+    MapRunStarted,
+    MapRunSucceeded,
+    MapRunFailed,
+    MapRunRedriven,
 }
 
 impl EventType {
@@ -192,6 +196,18 @@ pub enum EventDetails {
         name: String,
         /// The item's index.
         index: usize,
+    },
+    /// `MapRunStarted`.
+    MapRunStarted {
+        /// The Map Run's ARN.
+        map_run_arn: String,
+    },
+    /// `MapRunRedriven`.
+    MapRunRedriven {
+        /// The Map Run's ARN.
+        map_run_arn: String,
+        /// How often it has been redriven, this time included.
+        redrive_count: u64,
     },
 }
 
@@ -373,6 +389,13 @@ impl EventDetails {
             Self::MapIteration { name, index } => {
                 fields.with("name", name.as_str()).with("index", *index)
             }
+            Self::MapRunStarted { map_run_arn } => fields.with("mapRunArn", map_run_arn.as_str()),
+            Self::MapRunRedriven {
+                map_run_arn,
+                redrive_count,
+            } => fields
+                .with("mapRunArn", map_run_arn.as_str())
+                .with("redriveCount", *redrive_count),
         };
         Some((self.key(event_type), value.done()))
     }

@@ -48,7 +48,7 @@ mod tokens;
 
 pub use clock::{Clock, RuntimeClock, Sleep};
 pub use definition::{DefinitionError, Problem, QueryLanguage, StateMachine};
-pub use execution::{Execution, Interpreter, Launch, NotRedrivable, Outcome, Status};
+pub use execution::{Execution, Interpreter, Launch, MapRun, NotRedrivable, Outcome, Status};
 pub use history::{EventDetails, EventType, History, HistoryEvent, HistorySubscription};
 pub use task::{
     IntegrationPattern, LambdaInvocation, TaskFailure, TaskFuture, TaskRequest, TaskRunner,

@@ -14,6 +14,8 @@ pub(crate) const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
 pub(crate) const RUNTIME: &str = "States.Runtime";
 pub(crate) const DATA_LIMIT_EXCEEDED: &str = "States.DataLimitExceeded";
 pub(crate) const NO_CHOICE_MATCHED: &str = "States.NoChoiceMatched";
+pub(crate) const EXCEED_TOLERATED_FAILURE_THRESHOLD: &str =
+    "States.ExceedToleratedFailureThreshold";
 pub(crate) const RESULT_PATH_MATCH_FAILURE: &str = "States.ResultPathMatchFailure";
 
 /// A state that failed.

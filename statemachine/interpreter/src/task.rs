@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::execution::Launch;
+
 /// The optimised Lambda integration.
 pub(crate) const LAMBDA_INVOKE: &str = "arn:aws:states:::lambda:invoke";
 
@@ -21,6 +23,21 @@ pub enum IntegrationPattern {
     RequestResponse,
     /// A callback with the task token ends the task (`.waitForTaskToken`).
     WaitForTaskToken,
+    /// The end of the job that the runner's answer began ends the task (`.sync`).
+    RunJob,
+}
+
+impl IntegrationPattern {
+    /// The pattern that a `Resource` names with its ending.
+    pub(crate) fn of(resource: &str) -> Self {
+        if resource.ends_with(".waitForTaskToken") {
+            Self::WaitForTaskToken
+        } else if resource.ends_with(".sync") || resource.ends_with(".sync:2") {
+            Self::RunJob
+        } else {
+            Self::RequestResponse
+        }
+    }
 }
 
 /// One attempt at a Task state's work.
@@ -142,11 +159,32 @@ pub trait TaskRunner: Send + Sync + 'static {
     /// **payload**; the interpreter wraps it in the Invoke response where Step
     /// Functions does. For any other resource the answer is the task's output. With
     /// `.waitForTaskToken` it only marks the task as submitted, and a failure fails
-    /// the task unless a callback has ended it already.
+    /// the task unless a callback has ended it already. With `.sync` it is what began
+    /// the job, which [`TaskRunner::follow`] follows.
     ///
     /// The future is spawned and never cancelled: when a task times out or the
     /// execution stops, Step Functions stops listening but the function runs on.
     fn run(&self, request: TaskRequest) -> TaskFuture;
+
+    /// Follows the job that [`TaskRunner::run`] began with this answer (`.sync`), and
+    /// answers with the task's output when it has ended.
+    ///
+    /// When the task ends first, because it timed out or the execution stopped, the
+    /// future is dropped: then the job is to be stopped, as Step Functions tries to.
+    fn follow(&self, request: TaskRequest, began: Value) -> TaskFuture {
+        let _ = request;
+        Box::pin(async move { Ok(began) })
+    }
+
+    /// Whether the role of this execution may start and follow the child executions
+    /// of a Distributed Map.
+    ///
+    /// # Errors
+    /// How the Map Run fails.
+    fn may_map(&self, parent: &Launch) -> Result<(), TaskFailure> {
+        let _ = parent;
+        Ok(())
+    }
 
     /// Whether [`TaskRunner::run`] can serve a `Resource` other than Lambda's.
     ///
@@ -171,6 +209,14 @@ where
 impl TaskRunner for Arc<dyn TaskRunner> {
     fn run(&self, request: TaskRequest) -> TaskFuture {
         (**self).run(request)
+    }
+
+    fn follow(&self, request: TaskRequest, began: Value) -> TaskFuture {
+        (**self).follow(request, began)
+    }
+
+    fn may_map(&self, parent: &Launch) -> Result<(), TaskFailure> {
+        (**self).may_map(parent)
     }
 
     fn supports(&self, resource: &str) -> bool {

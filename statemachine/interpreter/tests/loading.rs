@@ -125,7 +125,10 @@ fn what_is_not_implemented_is_refused() {
             task("Resource", json!("arn:aws:states:::lambda:invoke.sync")),
             "is not a resource this task runner can serve",
         ),
-        (map("ItemReader", json!({})), "belongs to Distributed Map"),
+        (
+            map("ItemReader", json!({})),
+            "is not implemented: items come",
+        ),
         (
             map("ToleratedFailureCount", json!(1)),
             "belongs to Distributed Map",
@@ -134,11 +137,11 @@ fn what_is_not_implemented_is_refused() {
             map(
                 "ItemProcessor",
                 json!({
-                    "ProcessorConfig": { "Mode": "DISTRIBUTED" },
+                    "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS" },
                     "StartAt": "In", "States": { "In": { "Type": "Pass", "End": true } },
                 }),
             ),
-            "must be INLINE",
+            "must be STANDARD",
         ),
         (
             json!({ "Type": "Pass", "InputPath": "$.list.length()", "Next": "Done" }),

@@ -158,8 +158,16 @@ fn check_variables(flow: &Flow, outer: &HashMap<String, String>, problems: &mut 
             }
         }
     }
-    for inner in flow.states.iter().flat_map(|state| state.kind.flows()) {
-        check_variables(inner, &visible, problems);
+    for state in &flow.states {
+        // A child execution of a Distributed Map sees no variable of its parent's.
+        let sees = if matches!(&state.kind, Kind::Map(map) if map.distributed.is_some()) {
+            &HashMap::new()
+        } else {
+            &visible
+        };
+        for inner in state.kind.flows() {
+            check_variables(inner, sees, problems);
+        }
     }
 }
 

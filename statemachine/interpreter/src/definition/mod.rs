@@ -159,6 +159,18 @@ impl StateMachine {
         resources
     }
 
+    /// What a Map state does with each item.
+    fn processor(flow: Flow) -> Self {
+        let machine = Machine {
+            flow,
+            comment: None,
+            timeout_seconds: None,
+        };
+        Self {
+            inner: Arc::new(machine),
+        }
+    }
+
     pub(crate) fn flow(&self) -> &Flow {
         &self.inner.flow
     }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::StateMachine;
 use super::choice::read_rules;
 use super::section::{Problems, Section};
 use super::states::{
-    After, Choice, Fail, FailText, Flow, Kind, Map, Next, Parallel, Pass, State, Task, Until, Wait,
+    After, Choice, Distributed, Fail, FailText, Flow, Kind, Map, Next, Parallel, Pass, Percentage,
+    State, Task, Until, Wait,
 };
 use crate::retry::{ALL, Catcher, Jitter, Retrier};
 use crate::task::{IntegrationPattern, is_function_arn, is_lambda_invoke};
@@ -27,6 +29,22 @@ const COMMON: &[&str] = &["Type", "Comment", "QueryLanguage"];
 const PATHS: &[&str] = &["InputPath", "OutputPath"];
 const NEXT: &[&str] = &["Next", "End"];
 const AFTER: &[&str] = &["ResultSelector", "ResultPath", "Retry", "Catch", "Assign"];
+
+/// Fields of a Map state in distributed mode only.
+const DISTRIBUTED: &[&str] = &[
+    "Label",
+    "ToleratedFailureCount",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentage",
+    "ToleratedFailurePercentagePath",
+];
+
+/// The most characters of a Map state's `Label`, and what may not be among them (guide: "Distributed Map state fields").
+const LABEL_CHARS_MAX: usize = 40;
+const NOT_IN_LABELS: [char; 21] = [
+    '?', '*', '<', '>', '{', '}', '[', ']', ':', ';', ',', '\\', '|', '^', '~', '$', '#', '%', '&',
+    '`', '"',
+];
 
 /// Reads a whole definition, telling problems as it goes.
 pub(super) struct Reader<'s> {
@@ -159,11 +177,7 @@ impl Reader<'_> {
         }
         let after = self.after(section);
         let resource = resource?.to_owned();
-        let pattern = if resource.ends_with(".waitForTaskToken") {
-            IntegrationPattern::WaitForTaskToken
-        } else {
-            IntegrationPattern::RequestResponse
-        };
+        let pattern = IntegrationPattern::of(&resource);
         Some(Task {
             resource,
             pattern,
@@ -338,7 +352,15 @@ impl Reader<'_> {
             "MaxConcurrency",
             "MaxConcurrencyPath",
         ];
-        section.allow(&mut self.problems, &[COMMON, PATHS, NEXT, AFTER, &own]);
+        let only_distributed = if is_distributed(section) {
+            DISTRIBUTED
+        } else {
+            &[]
+        };
+        section.allow(
+            &mut self.problems,
+            &[COMMON, PATHS, NEXT, AFTER, &own, only_distributed],
+        );
         section.at_most_one(&mut self.problems, &["ItemProcessor", "Iterator"]);
         section.at_most_one(&mut self.problems, &["ItemSelector", "Parameters"]);
         let selector = if section.has("ItemSelector") {
@@ -351,9 +373,11 @@ impl Reader<'_> {
         let max_concurrency =
             section.amount(&mut self.problems, "MaxConcurrency", 0, u64::from(u32::MAX));
         let processor = self.processor(section);
+        let distributed = is_distributed(section).then(|| self.distributed(section));
         let after = self.after(section);
         Some(Map {
-            processor: processor?,
+            processor: StateMachine::processor(processor?),
+            distributed,
             items,
             selector,
             max_concurrency,
@@ -362,11 +386,7 @@ impl Reader<'_> {
     }
 
     fn processor(&mut self, section: &Section<'_>) -> Option<Flow> {
-        let name = if section.has("Iterator") {
-            "Iterator"
-        } else {
-            "ItemProcessor"
-        };
+        let name = processor_field(section);
         if !section.has(name) {
             self.problems.add(
                 section,
@@ -382,13 +402,68 @@ impl Reader<'_> {
         if let Some(config) = processor.section(&mut self.problems, "ProcessorConfig") {
             match config.text(&mut self.problems, "Mode") {
                 None | Some("INLINE") => config.allow(&mut self.problems, &[&["Mode"]]),
+                Some("DISTRIBUTED") => self.execution_type(&config),
                 Some(_) => {
-                    let remedy = "must be INLINE: Distributed Map is not implemented";
+                    let remedy = "must be INLINE or DISTRIBUTED";
                     self.problems.add(&config, "Mode", remedy);
                 }
             }
         }
         self.flow(&processor)
+    }
+
+    /// What a Distributed Map's children are: Standard workflows, as their parent.
+    fn execution_type(&mut self, config: &Section<'_>) {
+        config.allow(&mut self.problems, &[&["Mode", "ExecutionType"]]);
+        match config.required_text(&mut self.problems, "ExecutionType") {
+            None | Some("STANDARD") => {}
+            Some(_) => {
+                let remedy = "must be STANDARD: Express workflows are not implemented";
+                self.problems.add(config, "ExecutionType", remedy);
+            }
+        }
+    }
+
+    fn distributed(&mut self, section: &Section<'_>) -> Distributed {
+        let problems = &mut self.problems;
+        let label = section.text(problems, "Label");
+        if label.is_some_and(|label| {
+            label.is_empty()
+                || label.chars().count() > LABEL_CHARS_MAX
+                || label.contains(|c: char| c.is_whitespace() || c.is_control())
+                || label.contains(NOT_IN_LABELS)
+        }) {
+            let remedy = format!(
+                "must have 1 to {LABEL_CHARS_MAX} characters, none of them white space or one of ?*<>{{}}[]:;,\\|^~$#%&`\""
+            );
+            problems.add(section, "Label", &remedy);
+        }
+        Distributed {
+            label: label.map(str::to_owned),
+            tolerated_count: section.amount(
+                problems,
+                "ToleratedFailureCount",
+                0,
+                u64::from(u32::MAX),
+            ),
+            tolerated_percentage: self.percentage(section, "ToleratedFailurePercentage"),
+        }
+    }
+
+    fn percentage(&mut self, section: &Section<'_>, name: &str) -> Option<Percentage> {
+        let path = format!("{name}Path");
+        section.at_most_one(&mut self.problems, &[name, &path]);
+        let Some(given) = section.get(name) else {
+            return section
+                .reference(&mut self.problems, &path)
+                .map(Percentage::Path);
+        };
+        let percentage = given.as_f64().filter(|given| (0.0..=100.0).contains(given));
+        if percentage.is_none() {
+            self.problems
+                .add(section, name, "must be a number from 0 to 100");
+        }
+        percentage.map(Percentage::Fixed)
     }
 
     fn next(&mut self, section: &Section<'_>) -> Option<Next> {
@@ -547,6 +622,21 @@ impl Reader<'_> {
         }
         Some(names)
     }
+}
+
+/// The field that holds what a Map state does with each item: `Iterator` is its name of old.
+fn processor_field(section: &Section<'_>) -> &'static str {
+    if section.has("Iterator") {
+        "Iterator"
+    } else {
+        "ItemProcessor"
+    }
+}
+
+fn is_distributed(section: &Section<'_>) -> bool {
+    let processor = section.get(processor_field(section));
+    processor.and_then(|processor| processor.pointer("/ProcessorConfig/Mode"))
+        == Some(&Value::from("DISTRIBUTED"))
 }
 
 fn number(section: &Section<'_>, name: &str) -> Option<u64> {

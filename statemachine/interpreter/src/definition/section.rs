@@ -304,15 +304,17 @@ fn unknown_field(name: &str) -> String {
         "Arguments" | "Output" | "Items" | "Condition" => {
             "belongs to JSONata, which is not implemented; use the JSONPath fields".to_owned()
         }
-        "ItemReader"
-        | "ResultWriter"
-        | "ItemBatcher"
-        | "Label"
+        "ItemReader" | "ResultWriter" | "ItemBatcher" => {
+            "is not implemented: items come from the state's input, one in each child execution, and results go to \
+             its output; remove it"
+                .to_owned()
+        }
+        "Label"
         | "ToleratedFailureCount"
         | "ToleratedFailureCountPath"
         | "ToleratedFailurePercentage"
         | "ToleratedFailurePercentagePath" => {
-            "belongs to Distributed Map, which is not implemented; use an inline Map without it"
+            "belongs to Distributed Map; set ProcessorConfig.Mode to DISTRIBUTED, or remove it"
                 .to_owned()
         }
         "Credentials" => {

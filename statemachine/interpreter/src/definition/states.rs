@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::StateMachine;
 use super::choice::Rule;
 use crate::history::EventType;
 use crate::query::{Expression, Path, Template};
@@ -102,7 +103,7 @@ impl Kind {
     pub(crate) fn flows(&self) -> &[Flow] {
         match self {
             Self::Parallel(parallel) => &parallel.branches,
-            Self::Map(map) => std::slice::from_ref(&map.processor),
+            Self::Map(map) => std::slice::from_ref(map.processor.flow()),
             _ => &[],
         }
     }
@@ -202,11 +203,30 @@ pub(crate) struct Parallel {
 
 #[derive(Debug)]
 pub(crate) struct Map {
-    pub(crate) processor: Flow,
+    /// What each item goes through; where the mode is distributed, in an execution of its own.
+    pub(crate) processor: StateMachine,
+    /// The settings of the distributed mode; `None` is inline.
+    pub(crate) distributed: Option<Distributed>,
     /// `ItemsPath`; the whole input if absent.
     pub(crate) items: Option<Expression>,
     /// `ItemSelector`, or `Parameters` as it was called.
     pub(crate) selector: Option<Template>,
     pub(crate) max_concurrency: Option<Amount>,
     pub(crate) after: After,
+}
+
+/// What only a Distributed Map has.
+#[derive(Debug)]
+pub(crate) struct Distributed {
+    /// `Label`, a part of the children's ARNs; made up where there is none.
+    pub(crate) label: Option<String>,
+    pub(crate) tolerated_count: Option<Amount>,
+    pub(crate) tolerated_percentage: Option<Percentage>,
+}
+
+/// `ToleratedFailurePercentage`, from 0 to 100: fixed, or read at run time.
+#[derive(Debug)]
+pub(crate) enum Percentage {
+    Fixed(f64),
+    Path(Expression),
 }

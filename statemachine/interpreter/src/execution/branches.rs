@@ -126,6 +126,9 @@ impl<'r> Strand<'r> {
         map: &Map,
         input: &Value,
     ) -> Result<Value, Failure> {
+        if let Some(distributed) = &map.distributed {
+            return self.attempt_map_run(visit, map, distributed, input).await;
+        }
         // As in a Parallel state; items that had not started do so now (recorded on AWS).
         let items = if self.position.resume() {
             None
@@ -144,7 +147,7 @@ impl<'r> Strand<'r> {
         let unfinished = self.position.unfinished().into_iter();
         let mut running = Running(
             unfinished
-                .map(|(index, branch)| (index, self.walk_branch(branch, &map.processor)))
+                .map(|(index, branch)| (index, self.walk_branch(branch, map.processor.flow())))
                 .collect(),
         );
         while running.0.len() < concurrency && self.start_next(visit, map, input, &mut running)? {}
@@ -188,7 +191,7 @@ impl<'r> Strand<'r> {
         };
         let started = self.note(EventType::MapIterationStarted, iteration(visit, index));
         let branch = self.add_branch(index, started, input, Some(map_item));
-        let walk = self.walk_branch(branch, &map.processor);
+        let walk = self.walk_branch(branch, map.processor.flow());
         let walk = Box::pin(async move {
             tokio::task::yield_now().await; // all iterations start before the first one's states do
             walk.await
@@ -213,7 +216,12 @@ impl<'r> Strand<'r> {
         }
     }
 
-    fn items(&self, visit: &Visit<'_>, map: &Map, input: &Value) -> Result<Vec<Value>, Failure> {
+    pub(super) fn items(
+        &self,
+        visit: &Visit<'_>,
+        map: &Map,
+        input: &Value,
+    ) -> Result<Vec<Value>, Failure> {
         let context = self.context(visit, None);
         let (text, items) = match &map.items {
             None => ("$", input.clone()),
@@ -239,7 +247,12 @@ impl<'r> Strand<'r> {
     }
 
     /// How many iterations may run at once; 0 is no limit.
-    fn concurrency(&self, visit: &Visit<'_>, map: &Map, input: &Value) -> Result<usize, Failure> {
+    pub(super) fn concurrency(
+        &self,
+        visit: &Visit<'_>,
+        map: &Map,
+        input: &Value,
+    ) -> Result<usize, Failure> {
         let most = match &map.max_concurrency {
             None => 0,
             Some(Amount::Fixed(most)) => *most,

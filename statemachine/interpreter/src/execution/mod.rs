@@ -2,11 +2,12 @@
 //!
 //! [`Interpreter::start`] makes a handle and a future. The future walks the
 //! machine ([`strand`]), does its tasks ([`work`]) and its branches
-//! ([`branches`]); the handle reads what it leaves behind. Where it stands
+//! ([`branches`], [`map_run`]); the handle reads what it leaves behind. Where it stands
 //! ([`position`]) outlives it, so that a [`redrive`] can go on from there.
 
 mod branches;
 mod context;
+mod map_run;
 mod position;
 mod redrive;
 mod run;
@@ -15,7 +16,7 @@ pub(crate) mod variables;
 mod work;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngExt as _;
 use serde_json::Value;
@@ -27,6 +28,7 @@ use crate::definition::{DefinitionError, StateMachine};
 use crate::history::{EventDetails, EventType, History};
 use crate::task::TaskRunner;
 use crate::tokens::TaskTokens;
+pub use map_run::MapRun;
 use position::Position;
 pub use redrive::NotRedrivable;
 use redrive::Redrives;
@@ -113,6 +115,7 @@ impl Interpreter {
                 started_at,
                 position,
                 redrives: Mutex::default(),
+                map_runs: Arc::default(),
                 outcome: watch::Sender::default(),
                 stop: watch::Sender::default(),
             }),
@@ -239,6 +242,8 @@ struct Inner {
     started_at: OffsetDateTime,
     position: Arc<Position>,
     redrives: Mutex<Redrives>,
+    /// Of its Distributed Map states, in the order of their start.
+    map_runs: Arc<Mutex<Vec<MapRun>>>,
     outcome: watch::Sender<Option<(Outcome, OffsetDateTime)>>,
     /// What a caller stopped it with: the error and the cause.
     stop: watch::Sender<Option<(Option<String>, Option<String>)>>,
@@ -255,6 +260,13 @@ impl Execution {
     #[must_use]
     pub fn history(&self) -> &History {
         &self.inner.history
+    }
+
+    /// The Map Runs of its Distributed Map states, in the order of their start.
+    #[must_use]
+    pub fn map_runs(&self) -> Vec<MapRun> {
+        let map_runs = self.inner.map_runs.lock();
+        map_runs.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where it stands.

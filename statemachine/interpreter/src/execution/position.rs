@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::map_run::MapRun;
 use super::variables::Variables;
 use crate::definition::states::State;
 use crate::history::EventType;
@@ -51,6 +52,8 @@ struct Attempt {
     branches: Vec<(usize, Arc<Position>)>,
     /// The items whose iterations have not started.
     waiting: VecDeque<(usize, Value)>,
+    /// In place of branches, in a Distributed Map state.
+    map_run: Option<MapRun>,
 }
 
 impl Position {
@@ -106,7 +109,24 @@ impl Position {
             under_way: true,
             branches: Vec::new(),
             waiting,
+            map_run: None,
         });
+    }
+
+    /// Begins an attempt at a Distributed Map state.
+    pub(super) fn begin_map_run(&self, map_run: MapRun) {
+        self.begin(VecDeque::new());
+        if let Some(attempt) = &mut self.lock().attempt {
+            attempt.map_run = Some(map_run);
+        }
+    }
+
+    /// Takes up the Map Run that an earlier run of the execution left, if it left one.
+    pub(super) fn resume_map_run(&self) -> Option<MapRun> {
+        let mut inside = self.lock();
+        let attempt = inside.attempt.as_mut()?;
+        attempt.under_way = true;
+        attempt.map_run.clone()
     }
 
     /// Takes up the attempt an earlier run left, if it left one.

@@ -1,11 +1,12 @@
 //! One execution from its first event to its last.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::map_run::MapRun;
 use super::position::Position;
 use super::redrive::Redrives;
 use super::strand::Strand;
@@ -29,6 +30,9 @@ pub(super) struct Run {
     pub(super) launch: Launch,
     pub(super) started_at: OffsetDateTime,
     pub(super) redrives: Redrives,
+    /// What its child executions are started with.
+    pub(super) interpreter: Interpreter,
+    pub(super) map_runs: Arc<Mutex<Vec<MapRun>>>,
     position: Arc<Position>,
     /// The event this run begins with.
     first: u64,
@@ -64,6 +68,8 @@ impl Run {
             chance: Chance::new(interpreter.seed, &drawn_for),
             history: execution.history().clone(),
             started_at: execution.started_at(),
+            interpreter: interpreter.clone(),
+            map_runs: Arc::clone(&execution.inner.map_runs),
             position: Arc::clone(&execution.inner.position),
             launch,
             redrives,

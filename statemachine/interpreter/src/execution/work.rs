@@ -123,7 +123,7 @@ impl Strand<'_> {
             IntegrationPattern::WaitForTaskToken => {
                 Some(self.run.tokens.open(self.run.chance.bytes()))
             }
-            IntegrationPattern::RequestResponse => None,
+            IntegrationPattern::RequestResponse | IntegrationPattern::RunJob => None,
         };
         let context = self.context(visit, listener.as_ref().map(Listener::token));
         let scope = self.scope(input, &context);
@@ -154,16 +154,20 @@ impl Strand<'_> {
             execution_name: self.run.launch.name.clone(),
             role_arn: self.run.launch.role_arn.clone(),
         };
-        let result = self
-            .listen(request, listener, &report)
-            .await
-            .and_then(|value| report.fits(value));
+        let (answer, failed) = match task.pattern {
+            IntegrationPattern::RunJob => self.run_job(request, &report).await,
+            _ => (
+                self.listen(request, listener, &report).await,
+                report.failed(),
+            ),
+        };
+        let result = answer.and_then(|value| report.fits(value));
         match &result {
             Ok(output) => self.record(report.succeeded(), report.output_details(output)),
             Err(failure) if failure.is_timeout() => {
                 self.record(report.timed_out(), report.failure_details(failure))
             }
-            Err(failure) => self.record(report.failed(), report.failure_details(failure)),
+            Err(failure) => self.record(failed, report.failure_details(failure)),
         };
         result
     }
@@ -232,6 +236,35 @@ impl Strand<'_> {
                 () = &mut silent => return Err(Failure::missed_heartbeat()),
             }
         }
+    }
+
+    /// Begins a job and follows it to its end; and the event that tells its failure.
+    ///
+    /// What follows the job is dropped when the attempt ends first: then the job is stopped.
+    async fn run_job(
+        &mut self,
+        request: TaskRequest,
+        report: &Report<'_>,
+    ) -> (Result<Value, Failure>, EventType) {
+        let mut overdue = self.limit(request.timeout);
+        let mut beginning = tokio::spawn(self.run.runner.run(request.clone()));
+        let began = tokio::select! {
+            biased;
+            began = &mut beginning => began.unwrap_or_else(|_| Err(report.vanished())).map_err(ordinary),
+            () = &mut overdue => Err(Failure::timeout()),
+        };
+        let began = match began {
+            Ok(began) => began,
+            failed => return (failed, EventType::TaskSubmitFailed),
+        };
+        self.record(EventType::TaskSubmitted, report.output_details(&began));
+        let mut job = self.run.runner.follow(request, began);
+        let ended = tokio::select! {
+            biased;
+            ended = &mut job => ended.map_err(ordinary),
+            () = &mut overdue => Err(Failure::timeout()),
+        };
+        (ended, report.failed())
     }
 
     /// A wait that never ends where there is no limit.
