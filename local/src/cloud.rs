@@ -106,7 +106,7 @@ impl LocalCloudBuilder {
         let cloudwatch = Arc::new(CloudWatch::new(weak()));
         let dynamodb = Arc::new(DynamoDb::new(clock));
         let lambda = Arc::new(Lambda::new(weak(), Arc::clone(&cloudwatch)));
-        let step_functions = Arc::new(StepFunctions::new(&world, &lambda, self.seed));
+        let step_functions = StepFunctions::new(&world, &lambda, self.seed);
         let sns = Arc::new(Sns::new(weak()));
         let events = EventBridge::new(
             weak(),

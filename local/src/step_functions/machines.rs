@@ -37,8 +37,10 @@ impl StepFunctions {
         let definition = fields.required("definition")?;
         let role_arn = fields.required("roleArn")?;
         self.check_role(caller, &name, role_arn)?;
+        let loaded = self.load(definition)?;
+        self.check_managed_rule(caller, &loaded, role_arn)?;
         let machine = Machine {
-            loaded: self.load(definition)?,
+            loaded,
             definition: definition.to_owned(),
             role_arn: role_arn.to_owned(),
             logging: setting(

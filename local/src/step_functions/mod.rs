@@ -6,7 +6,9 @@
 //! and neither versions nor aliases.
 
 mod executions;
+mod jobs;
 mod machines;
+mod map_runs;
 mod names;
 mod redrives;
 mod tasks;
@@ -29,7 +31,7 @@ use crate::world::{Known, Service, World};
 use machines::Machine;
 use names::{StatesArn, check_name, no_execution};
 use redrives::Redrives;
-use tasks::LambdaTasks;
+use tasks::Tasks;
 
 /// Most state machines or executions in one answer, and how many when none is asked for.
 const PAGE_MAX: usize = 1_000;
@@ -69,14 +71,16 @@ struct Run {
 impl StepFunctions {
     /// No state machines yet. `seed` fixes jitter, UUIDs and tokens.
     #[must_use]
-    pub fn new(world: &Arc<World>, lambda: &Arc<Lambda>, seed: u64) -> Self {
-        let tasks = LambdaTasks::new(world, lambda);
-        let interpreter = Interpreter::new(tasks, Arc::clone(world.clock())).with_seed(seed);
-        Self {
-            world: Arc::downgrade(world),
-            interpreter,
-            places: Regional::default(),
-        }
+    pub fn new(world: &Arc<World>, lambda: &Arc<Lambda>, seed: u64) -> Arc<Self> {
+        Arc::new_cyclic(|own| {
+            let tasks = Tasks::new(world, lambda, own);
+            let interpreter = Interpreter::new(tasks, Arc::clone(world.clock())).with_seed(seed);
+            Self {
+                world: Arc::downgrade(world),
+                interpreter,
+                places: Regional::default(),
+            }
+        })
     }
 
     /// Creates a state machine, or gives it a new definition when it exists.
@@ -146,6 +150,12 @@ impl StepFunctions {
         self.run(&caller, execution_arn).map(|run| run.execution)
     }
 
+    /// The executions of a Distributed Map's items, of every execution that there is.
+    fn children(&self) -> Vec<Execution> {
+        let map_runs = self.executions().into_iter().flat_map(|run| run.map_runs());
+        map_runs.flat_map(|map_run| map_run.children()).collect()
+    }
+
     /// Every execution of every account and region, in the order of their start.
     #[must_use]
     pub fn executions(&self) -> Vec<Execution> {
@@ -185,6 +195,8 @@ impl StepFunctions {
             "DescribeExecution" => self.describe_execution(caller, fields),
             "DescribeStateMachineForExecution" => self.describe_machine_of(caller, fields),
             "ListExecutions" => self.list_executions(caller, fields),
+            "ListMapRuns" => self.list_map_runs(caller, fields),
+            "DescribeMapRun" => self.describe_map_run(caller, fields),
             "StopExecution" => self.stop_execution(caller, fields).await,
             "RedriveExecution" => self.redrive_execution(caller, fields).await,
             "GetExecutionHistory" => self.get_execution_history(caller, fields),
@@ -204,6 +216,7 @@ impl StepFunctions {
         let key = (machine.to_owned(), name.to_owned());
         self.places
             .with(caller, |place| place.runs.get(&key).cloned())
+            .or_else(|| self.child(caller, machine, execution_arn))
             .ok_or_else(|| no_execution(execution_arn))
     }
 
@@ -264,7 +277,7 @@ impl Service for StepFunctions {
 
     fn recorded_texts(&self) -> Vec<RecordedText> {
         let mut texts = Vec::new();
-        for execution in self.executions() {
+        for execution in self.executions().into_iter().chain(self.children()) {
             let place = format!("history {}", execution.launch().execution_arn);
             let events = execution.history().events();
             texts.extend(

@@ -1,32 +1,97 @@
-//! Does what Task states ask for: invokes Lambda functions.
+//! Does what Task states ask for: invokes Lambda functions, starts and follows executions.
 
 use std::sync::{Arc, Weak};
 
-use asl_interpreter::{LambdaInvocation, TaskFailure, TaskFuture, TaskRequest, TaskRunner};
+use asl_interpreter::{LambdaInvocation, Launch, TaskFailure, TaskFuture, TaskRequest, TaskRunner};
 use serde_json::Value;
 
-use super::names::StatesArn;
+use super::StepFunctions;
+use super::jobs::{self, START_EXECUTION, StopUnlessEnded};
+use super::map_runs::executions_of;
 use crate::lambda::Lambda;
 use crate::request::{ApiError, Caller};
 use crate::world::World;
 
-/// Invokes functions in the execution's account and region, as its role.
-pub(super) struct LambdaTasks {
+/// Works in the execution's account and region, as its role.
+pub(super) struct Tasks {
     world: Weak<World>,
     lambda: Weak<Lambda>,
+    step_functions: Weak<StepFunctions>,
 }
 
-impl LambdaTasks {
-    pub(super) fn new(world: &Arc<World>, lambda: &Arc<Lambda>) -> Self {
+impl Tasks {
+    pub(super) fn new(
+        world: &Arc<World>,
+        lambda: &Arc<Lambda>,
+        step_functions: &Weak<StepFunctions>,
+    ) -> Self {
         Self {
             world: Arc::downgrade(world),
             lambda: Arc::downgrade(lambda),
+            step_functions: step_functions.clone(),
         }
     }
 }
 
-impl TaskRunner for LambdaTasks {
+/// How a task fails that outlives its world.
+fn stopped() -> TaskFailure {
+    TaskFailure::new("States.Runtime", "the world has stopped")
+}
+
+impl TaskRunner for Tasks {
+    fn supports(&self, resource: &str) -> bool {
+        resource == START_EXECUTION
+    }
+
+    fn follow(&self, request: TaskRequest, began: Value) -> TaskFuture {
+        let (world, step_functions) = (self.world.clone(), self.step_functions.clone());
+        Box::pin(async move {
+            let caller = caller(&request).map_err(|error| refusal(&error))?;
+            let step_functions = step_functions.upgrade().ok_or_else(stopped)?;
+            let run = step_functions.job(&caller, &request, &began)?;
+            drop(step_functions);
+            let job = StopUnlessEnded {
+                world,
+                caller,
+                request,
+                execution: run.execution,
+            };
+            job.execution.finished().await;
+            jobs::result(&job.execution)
+        })
+    }
+
+    /// What the guide asks of the role of a Distributed Map: to start its own state machine's executions, and to
+    /// look at them and stop them ("IAM policies for using Distributed Map states").
+    fn may_map(&self, parent: &Launch) -> Result<(), TaskFailure> {
+        let world = self.world.upgrade().ok_or_else(stopped)?;
+        let machine = &parent.state_machine_arn;
+        let caller = jobs::caller(&parent.execution_arn, &parent.role_arn)
+            .map_err(|error| refusal(&error))?;
+        let name = machine.rsplit(':').next().unwrap_or_default();
+        let executions = executions_of(&caller, name);
+        for (action, resource) in [
+            ("states:StartExecution", machine),
+            ("states:DescribeExecution", &executions),
+            ("states:StopExecution", &executions),
+        ] {
+            let allowed = world
+                .iam()
+                .may_as(&world, &caller, &parent.name, action, resource);
+            allowed.map_err(|error| TaskFailure::new("States.Permissions", error.message))?;
+        }
+        Ok(())
+    }
+
     fn run(&self, request: TaskRequest) -> TaskFuture {
+        if request.resource == START_EXECUTION {
+            let step_functions = self.step_functions.clone();
+            return Box::pin(async move {
+                let step_functions = step_functions.upgrade().ok_or_else(stopped)?;
+                let caller = caller(&request).map_err(|error| refusal(&error))?;
+                step_functions.begin_job(&caller, &request)
+            });
+        }
         let (world, lambda) = (self.world.clone(), self.lambda.clone());
         Box::pin(async move {
             let stopped = || TaskFailure::new("Lambda.ServiceException", "the world has stopped");
@@ -45,7 +110,7 @@ fn check_role(world: &World, request: &TaskRequest) -> Result<(), TaskFailure> {
     };
     let caller = caller(request).map_err(|error| refusal(&error))?;
     let function = function_arn(&caller, &invocation);
-    let session = request.execution_arn.rsplit(':').next().unwrap_or_default();
+    let session = jobs::session(request);
     world
         .iam()
         .may_as(world, &caller, session, "lambda:InvokeFunction", &function)
@@ -89,12 +154,7 @@ async fn invoke(lambda: &Lambda, request: &TaskRequest) -> Result<Value, TaskFai
 
 /// The execution's account and region; its role is who asks.
 fn caller(request: &TaskRequest) -> Result<Caller, ApiError> {
-    let arn = StatesArn::parse(&request.execution_arn)?;
-    Ok(Caller {
-        account: arn.account.to_owned(),
-        region: arn.region.to_owned(),
-        principal: request.role_arn.clone(),
-    })
+    jobs::caller(&request.execution_arn, &request.role_arn)
 }
 
 /// The function's own error: its type is the error's name, its payload the cause.

@@ -823,3 +823,143 @@ async fn what_cannot_be_redriven_is_refused_with_the_reason() {
         not_redrivable("r-2", deleted)
     );
 }
+
+/// Runs the machine `restore` by the name in the input for each item, and says what became of it.
+fn fleet_definition() -> String {
+    json!({
+        "StartAt": "Each",
+        "States": { "Each": {
+            "Type": "Map", "Label": "Each", "MaxConcurrency": 2, "End": true,
+            "ItemProcessor": {
+                "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+                "StartAt": "Restore",
+                "States": {
+                    "Restore": {
+                        "Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2",
+                        "Parameters": { "StateMachineArn": machine_arn(), "Name.$": "$.name", "Input.$": "$" },
+                        "ResultSelector": { "said.$": "$.Output" },
+                        "Catch": [{ "ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Failed" }],
+                        "End": true,
+                    },
+                    "Failed": { "Type": "Pass", "Parameters": { "error.$": "$.failure.Error" }, "End": true },
+                },
+            },
+        } },
+    })
+    .to_string()
+}
+
+async fn create_fleet(client: &Client) {
+    let request = json!({ "name": "fleet", "definition": fleet_definition(),
+        "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/fleet") });
+    client.states("CreateStateMachine", request).await.unwrap();
+}
+
+async fn start_fleet(client: &Client, name: &str, members: Value) -> String {
+    let request = json!({ "name": name, "input": members.to_string(),
+        "stateMachineArn": format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:fleet") });
+    let started = client.states("StartExecution", request).await.unwrap();
+    started["executionArn"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_starts_others_and_learns_what_each_came_to() {
+    let cloud = cloud();
+    let client = Client::new(&cloud);
+    add_plan(&cloud, Ok(json!("planned")));
+    create(&client, &definition()).await;
+    create_fleet(&client).await;
+    start(&client, "taken", r#"{"name":"another"}"#)
+        .await
+        .unwrap();
+    let fleet = start_fleet(
+        &client,
+        "nightly",
+        json!([{ "name": "a" }, { "name": "taken" }, { "name": "b" }]),
+    )
+    .await;
+    let execution = cloud.step_functions().execution(&fleet).unwrap();
+    let outcome = execution.finished().await;
+    let output = json!([
+        { "said": "planned" },
+        { "error": "StepFunctions.ExecutionAlreadyExistsException" },
+        { "said": "planned" },
+    ]);
+    assert_eq!(outcome, Outcome::Succeeded { output });
+
+    let request = json!({ "executionArn": fleet });
+    let listed = client.states("ListMapRuns", request).await.unwrap();
+    let map_run = listed["mapRuns"][0]["mapRunArn"].as_str().unwrap();
+    let request = json!({ "mapRunArn": map_run });
+    let described = client.states("DescribeMapRun", request).await.unwrap();
+    assert_eq!(described["status"], "SUCCEEDED");
+    assert_eq!(described["itemCounts"]["succeeded"], 3);
+    assert_eq!(described["maxConcurrency"], 2);
+    let child = execution.map_runs()[0].children()[0].clone();
+    let request = json!({ "executionArn": child.launch().execution_arn });
+    let described = client
+        .states("DescribeExecution", request.clone())
+        .await
+        .unwrap();
+    assert_eq!(described["status"], "SUCCEEDED");
+    assert_eq!(described["input"], r#"{"name":"a"}"#);
+    let history = client.states("GetExecutionHistory", request).await.unwrap();
+    let types: Vec<&str> = history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "ExecutionStarted",
+            "TaskStateEntered",
+            "TaskScheduled",
+            "TaskStarted",
+            "TaskSubmitted",
+            "TaskSucceeded",
+            "TaskStateExited",
+            "ExecutionSucceeded"
+        ]
+    );
+    let submitted = &history["events"][4]["taskSubmittedEventDetails"];
+    assert_eq!(submitted["resourceType"], "states");
+    assert_eq!(submitted["resource"], "startExecution.sync:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_fails_fails_the_task_that_started_it_and_stopping_the_one_stops_the_other()
+ {
+    let cloud = cloud();
+    let client = Client::new(&cloud);
+    add_plan(&cloud, Err(FunctionError::new("Rejected", "no")));
+    create(&client, &definition()).await;
+    create_fleet(&client).await;
+    let fleet = start_fleet(&client, "failing", json!([{ "name": "a" }])).await;
+    let execution = cloud.step_functions().execution(&fleet).unwrap();
+    let output = json!([{ "error": "States.TaskFailed" }]);
+    assert_eq!(execution.finished().await, Outcome::Succeeded { output });
+    let child = execution.map_runs()[0].children()[0].clone();
+    let failed = child
+        .history()
+        .events()
+        .into_iter()
+        .find(|event| event.event_type == EventType::TaskFailed)
+        .unwrap()
+        .to_json();
+    let cause = failed["taskFailedEventDetails"]["cause"].as_str().unwrap();
+    let cause: Value = serde_json::from_str(cause).unwrap();
+    assert_eq!(cause["Error"], "FailedClean");
+    assert_eq!(cause["Status"], "FAILED");
+
+    add_plan(&cloud, Err(FunctionError::new("Transient", "later")));
+    let fleet = start_fleet(&client, "stopped", json!([{ "name": "b" }])).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let request = json!({ "executionArn": fleet });
+    client.states("StopExecution", request).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let request = json!({ "executionArn": execution_arn("b") });
+    let described = client.states("DescribeExecution", request).await.unwrap();
+    assert_eq!(described["status"], "ABORTED");
+}

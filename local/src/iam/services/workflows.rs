@@ -28,7 +28,9 @@ pub(super) fn states(call: &Call<'_>) -> Option<Vec<Question>> {
         | "DescribeStateMachineForExecution"
         | "StopExecution"
         | "RedriveExecution"
-        | "GetExecutionHistory" => vec![call.ask(&action, call.text("executionArn")?)],
+        | "GetExecutionHistory"
+        | "ListMapRuns" => vec![call.ask(&action, call.text("executionArn")?)],
+        "DescribeMapRun" => vec![call.ask(&action, call.text("mapRunArn")?)],
         "TagResource" | "UntagResource" | "ListTagsForResource" => {
             vec![call.ask(&action, call.text("resourceArn")?)]
         }
