@@ -100,6 +100,10 @@ impl Functions {
 pub struct DeploymentOptions {
     /// Which sources may flow to which targets.
     pub flows: Vec<Flow>,
+    /// Which targets are production: patterns.
+    pub production_targets: Vec<String>,
+    /// Hours after which a target that is not production expires at the latest.
+    pub longest_lifetime_hours: Option<u32>,
     /// The template's `SourceSecretArns`.
     pub source_secret_arns: String,
     /// The template's `OwnSecretNames`.
@@ -220,6 +224,14 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
         ("TargetClusterNames", target_names.to_owned()),
         ("SourceSecretArns", options.source_secret_arns.clone()),
         ("Flows", serde_json::to_string(&options.flows)?),
+        (
+            "ProductionTargets",
+            serde_json::to_string(&options.production_targets)?,
+        ),
+        (
+            "LongestLifetimeHours",
+            serde_json::to_string(&options.longest_lifetime_hours)?,
+        ),
         ("DatabaseTls", serde_json::to_string(&options.database_tls)?),
         ("OwnSecretNames", options.own_secret_names.clone()),
         ("VpcId", "vpc-0local".to_owned()),

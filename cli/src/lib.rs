@@ -2,11 +2,12 @@
 //!
 //! [`stack`] knows what the deployed pipeline is called; [`deployment`] puts the
 //! pipeline into a local cloud; [`rehearsal`] runs the whole job there; [`remote`]
-//! starts and follows restores wherever the pipeline is deployed, AWS included, and
-//! [`profiles`] keeps its profiles there;
+//! starts and follows restores wherever the pipeline is deployed, AWS included;
+//! [`decisions`] are people's about restores there, and [`profiles`] keeps its profiles;
 //! [`cost`] says what restores cost.
 
 pub mod cost;
+pub mod decisions;
 pub mod deployment;
 pub mod local;
 pub mod profiles;

@@ -40,6 +40,10 @@ pub struct LocalOptions {
     pub port: Option<u16>,
     /// Which sources may flow to which targets.
     pub flows: Vec<Flow>,
+    /// Which targets are production: patterns.
+    pub production_targets: Vec<String>,
+    /// Hours after which a target that is not production expires at the latest.
+    pub longest_lifetime_hours: Option<u32>,
     /// Which secrets hold sources' passwords: patterns of ARNs, separated by commas.
     pub source_secret_arns: String,
     /// What the pipeline's own secrets may be called: a pattern.
@@ -63,6 +67,8 @@ impl LocalOptions {
                 source_account: None,
                 target: "*-staging".to_owned(),
             }],
+            production_targets: Vec::new(),
+            longest_lifetime_hours: None,
             source_secret_arns: "arn:aws:secretsmanager:*:*:secret:rds!cluster-*,\
                                  arn:aws:secretsmanager:*:*:secret:*/*"
                 .to_owned(),
@@ -117,6 +123,8 @@ impl LocalPipeline {
         };
         let deployment = DeploymentOptions {
             flows: options.flows,
+            production_targets: options.production_targets,
+            longest_lifetime_hours: options.longest_lifetime_hours,
             source_secret_arns: options.source_secret_arns,
             own_secret_names: options.own_secret_names,
             database_tls: database_tls(&rds),

@@ -12,6 +12,7 @@ use aurora_restore::profiles::Kept;
 use aurora_restore::rehearsal::variant::Variant;
 use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
+use aurora_restore_core::approval::{REQUESTED_BY, Verdict};
 use aurora_restore_core::errors::{self, Code};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::profile::{self, Profile};
@@ -45,6 +46,10 @@ enum Command {
     Status(StatusOf),
     /// List restores, newest first.
     List(List),
+    /// Approve a restore that waits for it.
+    Approve(Approve),
+    /// Reject a restore that waits for an approval: it ends, and nothing is made.
+    Reject(Reject),
     /// Profiles: restores with a name, kept in Parameter Store.
     Profile {
         #[command(subcommand)]
@@ -139,6 +144,28 @@ struct Start {
 struct StatusOf {
     /// The restore's id.
     restore_id: String,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+#[derive(Args)]
+struct Approve {
+    /// The restore's id.
+    restore_id: String,
+    /// For the evidence: one line.
+    #[arg(long)]
+    comment: Option<String>,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+#[derive(Args)]
+struct Reject {
+    /// The restore's id.
+    restore_id: String,
+    /// Why, for who asked for it: one line.
+    #[arg(long)]
+    reason: String,
     #[command(flatten)]
     deployed: Deployed,
 }
@@ -240,6 +267,22 @@ fn run(command: Command) -> Result<ExitCode> {
             Command::Start(arguments) => start(arguments).await,
             Command::Status(arguments) => status(arguments).await,
             Command::List(arguments) => list(arguments).await,
+            Command::Approve(Approve {
+                restore_id,
+                comment,
+                deployed,
+            }) => {
+                let comment = comment.as_deref().map(|text| (text, "--comment"));
+                decide(&restore_id, Verdict::Approved, comment, &deployed).await
+            }
+            Command::Reject(Reject {
+                restore_id,
+                reason,
+                deployed,
+            }) => {
+                let reason = Some((reason.as_str(), "--reason"));
+                decide(&restore_id, Verdict::Rejected, reason, &deployed).await
+            }
             Command::Profile { command } => profile(command).await,
             Command::Cost(arguments) => reckon(&arguments),
             Command::Explain { code } => explain(code.as_deref()),
@@ -350,6 +393,9 @@ async fn start(arguments: Start) -> Result<ExitCode> {
         fields.insert("profile".to_owned(), json!(profile));
     }
     let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    if let Some(fields) = input.as_object_mut() {
+        fields.insert(REQUESTED_BY.to_owned(), json!(pipeline.caller().await?));
+    }
     let arn = pipeline.start(&arguments.restore_id, &input).await?;
     if arguments.deployed.json {
         print_json(&json!({"restoreId": arguments.restore_id, "executionArn": arn}))?;
@@ -393,6 +439,10 @@ async fn status(arguments: StatusOf) -> Result<ExitCode> {
     ];
     if let Some(report) = report {
         lines.push(format!("outcome    {}", report.outcome));
+        lines.extend(report.approval.map(|approval| match approval.decision {
+            Some(decision) => format!("approval   {decision}"),
+            None => format!("approval   {} until {}", approval.state, approval.until),
+        }));
         lines.extend(report.steps.iter().map(|step| {
             format!(
                 "  {}  {:<20} {} ({} calls, {} ms)",
@@ -403,6 +453,35 @@ async fn status(arguments: StatusOf) -> Result<ExitCode> {
     lines.extend(error.map(|error| format!("error      {error}")));
     lines.extend(cause.map(|cause| format!("cause      {cause}")));
     print(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn decide(
+    restore_id: &str,
+    verdict: Verdict,
+    comment: Option<(&str, &str)>,
+    deployed: &Deployed,
+) -> Result<ExitCode> {
+    let pipeline = Pipeline::connect(&deployed.stack).await?;
+    let (comment, field) = comment.map_or((None, "--comment"), |(text, field)| (Some(text), field));
+    let now = aurora_restore_core::Clock::system().now();
+    let decided = pipeline
+        .decide(restore_id, verdict, comment, field, now)
+        .await?;
+    if deployed.json {
+        print_json(&decided)?;
+    } else {
+        print(&format!("{restore_id} was {}", decided.decision))?;
+        if !decided.recorded {
+            tell("it was decided so before");
+        }
+        if !decided.heard {
+            tell(&format!(
+                "the restore did not hear of it now; if it still waits, it looks by itself within {} seconds",
+                decided.found_within_seconds
+            ));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

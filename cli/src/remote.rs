@@ -22,7 +22,8 @@ use crate::stack::Stack;
 pub struct Pipeline {
     /// What its parts are called.
     pub stack: Stack,
-    sfn: aws_sdk_sfn::Client,
+    pub(crate) sfn: aws_sdk_sfn::Client,
+    sts: aws_sdk_sts::Client,
     dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
 }
@@ -87,6 +88,7 @@ impl Pipeline {
         Self {
             stack,
             sfn: aws_sdk_sfn::Client::new(config),
+            sts: aws_sdk_sts::Client::new(config),
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
         }
@@ -142,8 +144,24 @@ impl Pipeline {
     /// What DynamoDB refuses.
     pub async fn report(&self, restore_id: &str, now: OffsetDateTime) -> Result<Option<Report>> {
         let id = RestoreId::parse(restore_id).map_err(|error| anyhow!(error.report()))?;
-        let table = Table::new(self.dynamodb.clone(), self.stack.table());
-        Ok(report::build(&table, &id, now).await?)
+        Ok(report::build(&self.table(), &id, now).await?)
+    }
+
+    /// The state table.
+    pub(crate) fn table(&self) -> Table {
+        Table::new(self.dynamodb.clone(), self.stack.table())
+    }
+
+    /// The ARN of whoever calls.
+    ///
+    /// # Errors
+    /// What STS refuses.
+    pub async fn caller(&self) -> Result<String> {
+        let identity = self.sts.get_caller_identity().send().await;
+        let identity = identity.context("cannot tell who calls: check your AWS credentials")?;
+        identity
+            .arn
+            .ok_or_else(|| anyhow!("the caller's identity has no ARN"))
     }
 
     /// The path of an execution, from its history.

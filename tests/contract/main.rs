@@ -145,6 +145,11 @@ fn a_failure_before_the_end_leads_to_undo_and_one_after_it_changes_nothing() {
     }
 }
 
+/// Whether a state waits for somebody else, which its heartbeat looks at.
+fn is_wait(name: &str) -> bool {
+    name.starts_with("WaitFor") || name == "Approve"
+}
+
 #[test]
 fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
     let kinds: BTreeSet<&str> = ALL.iter().map(|code| code.kind.name()).collect();
@@ -156,7 +161,7 @@ fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
                     .iter()
                     .any(|prefix| error.starts_with(prefix));
                 let of_wait = ["States.Timeout", "States.HeartbeatTimeout"].contains(&error)
-                    && name.starts_with("WaitFor");
+                    && is_wait(&name);
                 assert!(
                     error == Kind::Transient.name() || of_lambda || of_wait,
                     "{name} retries {error}"
@@ -225,7 +230,7 @@ fn waits_have_a_heartbeat_and_no_timeout_and_other_tasks_a_timeout_within_lambda
             .as_str()
             .unwrap()
             .ends_with(".waitForTaskToken");
-        assert_eq!(waits, name.starts_with("WaitFor"), "{name}");
+        assert_eq!(waits, is_wait(&name), "{name}");
         let heartbeat = task
             .get("HeartbeatSeconds")
             .or(task.get("HeartbeatSecondsPath"));

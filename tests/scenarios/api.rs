@@ -309,6 +309,7 @@ fn the_model_of_a_request_has_the_fields_of_a_request() {
         "source": {"clusterIdentifier": "orders-prod"},
         "target": {"clusterIdentifier": "orders-staging", "instanceClass": "db.r7g.large", "securityGroupIds": ["sg-1"]},
         "expiresAfterHours": 1,
+        "approval": {},
     });
     let whole = serde_json::to_value(request::read(minimal).unwrap()).unwrap();
     let mut fields: BTreeSet<&str> = whole

@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod approvals;
 mod cost;
 mod failures;
 mod rds_failures;

@@ -19,6 +19,7 @@ use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::settings::DatabaseTls;
 use aurora_restore_core::sql::{self, Endpoint};
+use aurora_restore_core::table::Table;
 use aurora_restore_core::{Secret, Step};
 use aws_sdk_rds::types::DbCluster;
 use local_cloud::database::Image;
@@ -489,6 +490,30 @@ impl Scene {
             .to_owned()
     }
 
+    /// When an execution started, as the state machine hands it to its functions.
+    pub fn started_at(&self, execution: &Execution) -> String {
+        let events = execution.history().events();
+        let scheduled = events
+            .iter()
+            .map(|event| event.to_json())
+            .find(|event| event["type"] == "TaskScheduled")
+            .unwrap();
+        let parameters = scheduled["taskScheduledEventDetails"]["parameters"]
+            .as_str()
+            .unwrap();
+        let parameters: Value = serde_json::from_str(parameters).unwrap();
+        parameters["Payload"]["startedAt"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// The state table.
+    pub fn table(&self) -> Table {
+        let client = aws_sdk_dynamodb::Client::new(&self.local.config);
+        Table::new(client, self.local.stack.table())
+    }
+
     /// The target's lock, as DynamoDB holds it.
     pub async fn lock(&self) -> Value {
         let answer = self
@@ -764,20 +789,7 @@ impl Run<'_> {
 
     /// When the execution started, as the state machine hands it to its functions.
     pub fn started_at(&self) -> String {
-        let events = self.execution.history().events();
-        let scheduled = events
-            .iter()
-            .map(|event| event.to_json())
-            .find(|event| event["type"] == "TaskScheduled")
-            .unwrap();
-        let parameters = scheduled["taskScheduledEventDetails"]["parameters"]
-            .as_str()
-            .unwrap();
-        let parameters: Value = serde_json::from_str(parameters).unwrap();
-        parameters["Payload"]["startedAt"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        self.scene.started_at(&self.execution)
     }
 
     /// The states' records, by state.

@@ -205,7 +205,7 @@ class Stacks(unittest.TestCase):
         self.aws("package", "--template-file", str(self.root / "cloudformation/api.yaml"), "--s3-bucket", "artefacts", "--output-template-file", str(packaged))
         template = RULES.Template("api", packaged.read_text())
         without = {**template.body, "Resources": dict(template.body["Resources"]), "Outputs": dict(template.body["Outputs"])}
-        for name in ("ApiDeployment1", "ApiStage", "ApiServerErrorsAlarm"):
+        for name in ("ApiDeployment2", "ApiStage", "ApiServerErrorsAlarm"):
             del without["Resources"][name]
         del without["Outputs"]["Url"]
         path = self.root / "without-stage.json"

@@ -1,10 +1,11 @@
-//! Answers the HTTP API: start, look at and list restores, and whether the pipeline is well.
+//! Answers the HTTP API: start, look at, list, approve and reject restores, and whether the pipeline is well.
 //!
 //! API Gateway has checked who asks, whether they may, and the form of the body.
 //! What is started here is an execution and nothing else: Plan decides whether its
 //! request may be carried out, as for every other restore, so that there is no way
 //! around the direction of data. There is no secret in any answer.
 
+mod approvals;
 mod health;
 mod http;
 mod restores;
@@ -46,6 +47,7 @@ async fn route(context: &Context, asked: &Asked) -> Result<Answer, StepError> {
         ("POST", "/restores") => restores::start(context, asked).await,
         ("GET", "/restores") => restores::list(context, asked).await,
         ("GET", "/restores/{id}") => restores::get(context, asked).await,
+        ("POST", "/restores/{id}/approval") => approvals::decide(context, asked).await,
         (method, resource) => Err(StepError::defect(format!(
             "API Gateway has a route that this function does not know: {method} {resource}"
         ))),

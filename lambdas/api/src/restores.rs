@@ -41,7 +41,7 @@ pub(crate) async fn start(context: &Context, asked: &Asked) -> Result<Answer, St
     let body: Start = request::parse(body)
         .map_err(|problem| StepError::new(&AR0001, format!("the body: {problem}")))?;
     let id = name(&body.name)?;
-    let started = start::start(context, &id, &body.request).await?;
+    let started = start::start(context, &id, &body.request, asked.caller()).await?;
     tracing::info!(
         restoreId = id.as_str(),
         caller = asked.caller(),

@@ -10,7 +10,7 @@ use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::SnapshotCopy;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Restore, Step, StepError, ownership, rds};
+use aurora_restore_core::{Context, Restore, Step, StepError, approval, ownership, rds};
 use aws_sdk_rds::types::DbClusterSnapshot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,7 +47,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 ///
 /// # Errors
 /// AR0012 when a snapshot of that name is not ours, AR0029 while five copies are in progress, AR0010 for the key,
-/// AR0011 for the quota, AR0007 when the source snapshot is gone.
+/// AR0011 for the quota, AR0007 when the source snapshot is gone, AR0054 when nobody approved what must be approved.
 pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
     let plan = restore.plan();
     let Some(copy) = &plan.copy else {
@@ -56,8 +56,8 @@ pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answe
         });
     };
     let client = context.aws.rds(&plan.target.region);
-    let deadline =
-        plan.planned_at + time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
+    let began = approval::require(context, plan).await?;
+    let deadline = began + time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
     if context.clock.now() > deadline {
         // Five copies at a time may be in progress per destination region: this one never had its turn.
         return Err(StepError::new(

@@ -126,6 +126,11 @@ codes! {
     AR0035 Rejected "execution ended without an end"
     AR0036 Transient "an ended restore is still being removed"
     AR0037 Rejected "resource removed or renamed by somebody else"
+    AR0051 Rejected "production without consent"
+    AR0052 Rejected "approval refused"
+    AR0053 Rejected "approval expired"
+    AR0054 Rejected "approval missing"
+    AR0055 Conflict "decision comes too late or contradicts"
     AR0099 Defect "defect in the pipeline"
 }
 

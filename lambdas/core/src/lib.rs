@@ -7,6 +7,7 @@
 //! Functions sees. It knows nothing about the order of steps: that is the state
 //! machine's.
 
+pub mod approval;
 pub mod aws;
 pub mod clock;
 pub mod errors;
@@ -15,6 +16,7 @@ pub mod ledger;
 pub mod logs;
 pub mod metrics;
 pub mod names;
+pub mod once;
 pub mod ownership;
 pub mod plan;
 pub mod profile;

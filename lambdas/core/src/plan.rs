@@ -58,6 +58,35 @@ pub struct Plan {
         with = "time::serde::rfc3339::option"
     )]
     pub expires_at: Option<OffsetDateTime>,
+    /// How long before it expires people are told, in hours; a quarter of its life at most.
+    #[serde(default)]
+    pub expiry_warning_hours: u32,
+    /// The approval without which nothing is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalNeeded>,
+    /// Who asked for the restore, as far as who started its execution said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+}
+
+/// The approval without which nothing is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalNeeded {
+    /// Whether it is needed because the target is production, whatever the request says.
+    pub production: bool,
+    /// Minutes for which it is waited for.
+    pub expires_after_minutes: u32,
+    /// Whether who asked for the restore may give it.
+    pub own_counts: bool,
+}
+
+impl ApprovalNeeded {
+    /// Seconds between two looks at whether somebody decided, so that a lost answer is found: 24 until it is too
+    /// late, but at most one a minute and at least one an hour.
+    pub fn poll_seconds(&self) -> u32 {
+        (self.expires_after_minutes * 60 / 24).clamp(60, 3_600)
+    }
 }
 
 /// The snapshot that is restored, as it was found.
@@ -195,7 +224,9 @@ impl Plan {
     /// The moment by which every wait of the run is over, if each uses up its deadline.
     pub fn last_deadline(&self) -> OffsetDateTime {
         let waits = &self.waits;
-        let minutes = waits.copy_deadline_minutes
+        let approval = self.approval.as_ref();
+        let minutes = approval.map_or(0, |approval| approval.expires_after_minutes)
+            + waits.copy_deadline_minutes
             + waits.cluster_deadline_minutes
             + 2 * waits.instances_deadline_minutes
             + 3 * waits.change_deadline_minutes;

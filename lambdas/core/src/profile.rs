@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::errors::{AR0001, AR0002, AR0003, StepError};
 use crate::request::{self, Request};
+use crate::settings::Consent;
 
 /// A request that has a name.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Profile {
     pub request: Request,
     /// The paths that the input may override, such as `target.readers`; `target` for all below it.
     pub overrides: Vec<String>,
+    /// Whether its restores may go into production.
+    pub production: bool,
     whole: Value,
 }
 
@@ -27,10 +30,11 @@ impl Profile {
     /// Every problem, each with its path, the value and what was expected.
     pub fn read(text: &str) -> Result<Self, String> {
         let mut whole: Value = request::parse(text)?;
-        let overrides = whole
-            .as_object_mut()
-            .and_then(|fields| fields.shift_remove("overrides"))
-            .unwrap_or_else(|| json!([]));
+        let mut own = |name: &str| whole.as_object_mut()?.shift_remove(name);
+        let overrides = own("overrides").unwrap_or_else(|| json!([]));
+        let production = own("production").unwrap_or(Value::Bool(false));
+        let production = request::from_value(production)
+            .map_err(|problem| format!("at `production`: {problem}, expected true or false"))?;
         let overrides: Vec<String> = request::from_value(overrides)
             .map_err(|problem| format!("at `overrides`: {problem}, expected a list of paths"))?;
         if let Some(unknown) = overrides.iter().find(|path| !is_field(path)) {
@@ -41,6 +45,7 @@ impl Profile {
         Ok(Self {
             request: request::read(whole.clone())?,
             overrides,
+            production,
             whole,
         })
     }
@@ -73,9 +78,9 @@ impl Profile {
     }
 }
 
-/// The JSON Schema of profiles: that of a request, and `overrides`.
+/// The JSON Schema of profiles: that of a request, `overrides` and `production`.
 ///
-/// A request has the same one without it. Rules that join fields are not in it; [`Profile::read`] has all.
+/// A request has the same one without them. Rules that join fields are not in it; [`Profile::read`] has all.
 #[must_use]
 pub fn schema() -> Value {
     let mut schema = request_schema();
@@ -87,6 +92,11 @@ pub fn schema() -> Value {
         "type": "array",
         "items": { "type": "string" },
         "default": [],
+    });
+    schema["properties"]["production"] = json!({
+        "description": "Whether restores of this profile may go into targets that are deployed as production. No input says so.",
+        "type": "boolean",
+        "default": false,
     });
     schema
 }
@@ -128,6 +138,15 @@ pub fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
 
+/// A request, and what its profile consented to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved<'a> {
+    /// The request, whole.
+    pub request: Request,
+    /// Whether it may go into production.
+    pub production: Consent<'a>,
+}
+
 /// The request of an execution's input: the input itself, or a profile with the input laid over it.
 ///
 /// `profile` is the profile's name and its text, `None` for the text when it does not exist.
@@ -135,13 +154,16 @@ pub fn is_name(name: &str) -> bool {
 /// # Errors
 /// AR0002 for a missing profile, AR0003 for a malformed one, AR0001 for a malformed input and for one that overrides
 /// what the profile does not let it.
-pub fn resolve(
+pub fn resolve<'a>(
     input: &Value,
-    profile: Option<(&str, Option<String>)>,
-) -> Result<Request, StepError> {
+    profile: Option<(&'a str, Option<String>)>,
+) -> Result<Resolved<'a>, StepError> {
     let malformed = |problem: String| StepError::new(&AR0001, problem);
     let Some((name, text)) = profile else {
-        return request::read(input.clone()).map_err(malformed);
+        return Ok(Resolved {
+            request: request::read(input.clone()).map_err(malformed)?,
+            production: Consent::NoProfile,
+        });
     };
     let text =
         text.ok_or_else(|| StepError::new(&AR0002, format!("there is no profile `{name}`")))?;
@@ -154,9 +176,16 @@ pub fn resolve(
     if let Some(refusal) = profile.refusal(name, &over) {
         return Err(malformed(refusal));
     }
+    let production = match profile.production {
+        true => Consent::Given,
+        false => Consent::NotInProfile(name),
+    };
     let mut whole = profile.whole;
     overlay(&mut whole, over);
-    request::read(whole).map_err(malformed)
+    Ok(Resolved {
+        request: request::read(whole).map_err(malformed)?,
+        production,
+    })
 }
 
 /// Lays one document over another: objects member by member, everything else as a whole.
@@ -230,7 +259,41 @@ mod tests {
     }
 
     fn resolved(input: &Value, profile: &Value) -> Result<Request, StepError> {
-        resolve(input, Some(("nightly", Some(profile.to_string()))))
+        let resolved = resolve(input, Some(("nightly", Some(profile.to_string()))));
+        resolved.map(|resolved| resolved.request)
+    }
+
+    #[test]
+    fn only_a_profile_itself_consents_to_production() {
+        let input = json!({"profile": "nightly"});
+        let mut profile = nightly(&json!(["target", "checks"]));
+        let consent = |input: &Value, profile: &Value| {
+            let resolved = resolve(input, Some(("nightly", Some(profile.to_string()))));
+            resolved.map(|resolved| resolved.production)
+        };
+        let without = consent(&input, &profile).unwrap();
+        assert_eq!(without, Consent::NotInProfile("nightly"));
+        profile["production"] = json!(true);
+        assert_eq!(consent(&input, &profile).unwrap(), Consent::Given);
+        for said in [true, false] {
+            let input = json!({"profile": "nightly", "production": said});
+            let refused = consent(&input, &profile).unwrap_err();
+            assert!(refused.message().contains("`production`"), "{refused}");
+        }
+        let mut whole = nightly(&json!([]));
+        whole.as_object_mut().unwrap().shift_remove("overrides");
+        assert_eq!(
+            resolve(&whole, None).unwrap().production,
+            Consent::NoProfile
+        );
+        whole["production"] = json!(true);
+        let refused = resolve(&whole, None).unwrap_err();
+        assert!(refused.message().contains("`production`"), "{refused}");
+        profile["overrides"] = json!(["production"]);
+        assert!(Profile::read(&profile.to_string()).is_err());
+        profile["production"] = json!("yes");
+        let refused = Profile::read(&profile.to_string()).unwrap_err();
+        assert!(refused.contains("at `production`"), "{refused}");
     }
 
     #[test]
@@ -335,6 +398,6 @@ mod tests {
                 .keys()
                 .all(|field| known.contains_key(field))
         );
-        assert!(known.contains_key("overrides"));
+        assert!(known.contains_key("overrides") && known.contains_key("production"));
     }
 }

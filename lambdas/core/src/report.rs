@@ -4,6 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::approval::{self, ApprovalReport};
 use crate::errors::StepError;
 use crate::ledger::{
     Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, Status, restore_key,
@@ -50,6 +51,9 @@ pub struct Report {
     pub leftovers: Vec<Leftover>,
     /// How to reach the target, when it is in service.
     pub target: Option<Address>,
+    /// Its approval, when it needs one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalReport>,
     /// When the target was found to be gone after it had expired (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reaped_at: Option<String>,
@@ -107,6 +111,7 @@ impl Report {
             kept: Vec::new(),
             leftovers: Vec::new(),
             target: None,
+            approval: None,
             reaped_at: None,
             evidence: Vec::new(),
             steps: Vec::new(),
@@ -182,6 +187,10 @@ pub async fn build(
             .map(|ending| ending.leftovers.clone())
             .unwrap_or_default(),
         target: ending.and_then(|ending| ending.target),
+        approval: match &plan {
+            Some(plan) => approval::report(table, plan).await?,
+            None => None,
+        },
         reaped_at: meta
             .and_then(|item| item.text("reapedAt"))
             .map(str::to_owned),

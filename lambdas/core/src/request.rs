@@ -32,6 +32,33 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 8760))]
     pub expires_after_hours: Option<u32>,
+    /// A person who must agree before anything is made; who need not, when absent. The deployed settings may ask for
+    /// one all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// A person who must agree before anything is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Approval {
+    /// Whether one must.
+    pub required: bool,
+    /// The restore fails when nobody has decided after this long.
+    #[schemars(range(min = 5, max = 2880))]
+    pub expires_after_minutes: u32,
+}
+
+/// Two days: with every other wait at its longest, an execution still ends within its ten.
+const LONGEST_APPROVAL_MINUTES: u32 = 2_880;
+
+impl Default for Approval {
+    fn default() -> Self {
+        Self {
+            required: false,
+            expires_after_minutes: 1_440,
+        }
+    }
 }
 
 /// Where the data comes from.
@@ -315,6 +342,15 @@ fn validated(request: Request) -> Result<Request, String> {
             request.expires_after_hours.unwrap_or(1),
             1,
             8760,
+        ),
+        range(
+            "approval.expiresAfterMinutes",
+            request
+                .approval
+                .as_ref()
+                .map_or(5, |approval| approval.expires_after_minutes),
+            5,
+            LONGEST_APPROVAL_MINUTES,
         ),
         range(
             "waits.copyDeadlineMinutes",

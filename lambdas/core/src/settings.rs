@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::errors::{AR0004, AR0005, StepError, wire_code};
+use crate::errors::{AR0001, AR0004, AR0005, AR0051, StepError, wire_code};
 use crate::request;
 
 /// The names of the pipeline's own resources, from the function's environment.
@@ -117,9 +117,33 @@ pub struct DeployedSettings {
     pub quarantine_parameter_groups: BTreeMap<String, String>,
     /// Which sources may flow to which targets. Nothing flows that is not listed.
     pub flows: Vec<Flow>,
+    /// Which targets are production: patterns of cluster identifiers, as in [`Flow`]. A restore into one needs a
+    /// profile that says `production`, and a person's approval.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub production_targets: Vec<String>,
+    /// Whether who asked for a restore may approve it, too. The ARN of who asked is compared with that of who
+    /// approves.
+    #[serde(default)]
+    pub approvers_may_approve_own: bool,
+    /// Hours after its plan by which a target that is not production expires at the latest; when absent, targets may
+    /// be kept, and expire within a year if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_lifetime_hours: Option<u32>,
+    /// Hours before a target expires that people are told; a quarter of its life at most.
+    #[serde(default = "expiry_warning_hours")]
+    pub expiry_warning_hours: u32,
     /// How the functions that speak SQL check the server they reach.
     #[serde(default)]
     pub database_tls: DatabaseTls,
+}
+
+/// Hours before a target expires that people are told, when nothing else is deployed.
+const EXPIRY_WARNING_HOURS: u32 = 24;
+/// A target that expires does so within a year.
+const LONGEST_LIFETIME_HOURS: u32 = 8_760;
+
+fn expiry_warning_hours() -> u32 {
+    EXPIRY_WARNING_HOURS
 }
 
 /// One permitted direction of data. Both patterns match whole names; `*` stands for any characters.
@@ -133,6 +157,17 @@ pub struct Flow {
     pub source_account: Option<String>,
     /// Cluster identifiers data may go to.
     pub target: String,
+}
+
+/// Whether a profile lets its restores go into production. Nothing else can: no input, no override.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent<'a> {
+    /// The profile says `"production": true`.
+    Given,
+    /// The profile of this name does not.
+    NotInProfile(&'a str),
+    /// The request came without a profile.
+    NoProfile,
 }
 
 /// How the functions that speak SQL check the server they reach.
@@ -164,15 +199,82 @@ impl DeployedSettings {
         let settings: Self = request::parse(&text).map_err(|problem| {
             StepError::new(&AR0004, format!("parameter `{parameter}`: {problem}"))
         })?;
-        if settings.quarantine_security_group_ids.is_empty() {
-            return Err(StepError::new(
+        match settings.problem() {
+            None => Ok(settings),
+            Some(problem) => Err(StepError::new(
                 &AR0004,
-                format!(
-                    "parameter `{parameter}`: quarantineSecurityGroupIds is empty, expected at least one group"
-                ),
+                format!("parameter `{parameter}`: {problem}"),
+            )),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        if self.quarantine_security_group_ids.is_empty() {
+            let text = "quarantineSecurityGroupIds is empty, expected at least one group";
+            return Some(text.to_owned());
+        }
+        let lifetime = self.longest_lifetime_hours.unwrap_or(1);
+        if !(1..=LONGEST_LIFETIME_HOURS).contains(&lifetime) {
+            return Some(format!(
+                "at `longestLifetimeHours`: `{lifetime}`, expected 1 to {LONGEST_LIFETIME_HOURS}"
             ));
         }
-        Ok(settings)
+        None
+    }
+
+    /// Whether a target of this name is production.
+    pub fn is_production(&self, target: &str) -> bool {
+        let patterns = self.production_targets.iter();
+        patterns
+            .into_iter()
+            .any(|pattern| matches_pattern(pattern, target))
+    }
+
+    /// How long a target may live before it expires; a production target is nobody's to limit here.
+    pub fn longest_lifetime(&self, target: &str) -> time::Duration {
+        let deployed = self.longest_lifetime_hours;
+        let hours = deployed.filter(|_| !self.is_production(target));
+        time::Duration::hours(hours.unwrap_or(LONGEST_LIFETIME_HOURS).into())
+    }
+
+    /// Refuses a lifetime that is longer than the deployed one, and one without an end where there is one.
+    ///
+    /// # Errors
+    /// AR0001 naming the field, its value and what is deployed.
+    pub fn permit_lifetime(&self, target: &str, hours: Option<u32>) -> Result<(), StepError> {
+        let longest = self.longest_lifetime_hours;
+        let Some(longest) = longest.filter(|_| !self.is_production(target)) else {
+            return Ok(());
+        };
+        if hours.is_some_and(|hours| hours <= longest) {
+            return Ok(());
+        }
+        let found = hours.map_or("absent".to_owned(), |hours| format!("`{hours}`"));
+        Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `expiresAfterHours`: {found}, expected 1 to {longest}, as deployed in `longestLifetimeHours`"
+            ),
+        ))
+    }
+
+    /// Refuses a restore into production that no profile consented to.
+    ///
+    /// # Errors
+    /// AR0051 naming the target.
+    pub fn permit_production(&self, target: &str, consent: Consent<'_>) -> Result<(), StepError> {
+        if !self.is_production(target) {
+            return Ok(());
+        }
+        let lacking = match consent {
+            Consent::Given => return Ok(()),
+            Consent::NotInProfile(name) => format!("profile `{name}` does not say so"),
+            Consent::NoProfile => "the request is of no profile".to_owned(),
+        };
+        Err(StepError::new(
+            &AR0051,
+            format!("`{target}` is a production target, and {lacking}"),
+        ))
     }
 
     /// Refuses a direction of data that no flow permits.
@@ -262,6 +364,57 @@ mod tests {
         assert!(matches_pattern("a*b*a", "a-b-a"));
         assert!(!matches_pattern("ab*ba", "aba"));
         assert!(matches_pattern("*", "anything"));
+    }
+
+    fn deployed(own: &serde_json::Value) -> DeployedSettings {
+        let mut whole = serde_json::json!({"quarantineSecurityGroupIds": ["sg-1"], "flows": []});
+        crate::profile::overlay(&mut whole, own.clone());
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn production_needs_the_word_of_a_profile() {
+        let settings = deployed(&serde_json::json!({"productionTargets": ["*-prod", "ledger"]}));
+        let permit = |target, consent| {
+            let permitted = settings.permit_production(target, consent);
+            permitted.map_err(|refused| refused.code().id)
+        };
+        for target in ["orders-prod", "Orders-PROD", "ledger"] {
+            assert_eq!(permit(target, Consent::Given), Ok(()));
+            assert_eq!(permit(target, Consent::NoProfile), Err("AR0051"));
+            assert_eq!(
+                permit(target, Consent::NotInProfile("nightly")),
+                Err("AR0051")
+            );
+        }
+        assert_eq!(permit("orders-staging", Consent::NoProfile), Ok(()));
+    }
+
+    #[test]
+    fn a_deployed_lifetime_ends_every_life_but_that_of_production() {
+        let settings = deployed(
+            &serde_json::json!({"longestLifetimeHours": 48, "productionTargets": ["*-prod"]}),
+        );
+        assert!(settings.permit_lifetime("orders-staging", Some(48)).is_ok());
+        for hours in [Some(49), None] {
+            let refused = settings
+                .permit_lifetime("orders-staging", hours)
+                .unwrap_err();
+            assert!(refused.message().contains("expected 1 to 48"), "{refused}");
+            assert!(settings.permit_lifetime("orders-prod", hours).is_ok());
+        }
+        assert!(
+            deployed(&serde_json::json!({}))
+                .permit_lifetime("orders-staging", None)
+                .is_ok()
+        );
+        let broken = deployed(&serde_json::json!({"longestLifetimeHours": 0}));
+        assert!(
+            broken
+                .problem()
+                .unwrap()
+                .contains("`longestLifetimeHours`: `0`")
+        );
     }
 
     #[test]

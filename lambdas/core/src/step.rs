@@ -29,6 +29,7 @@ use crate::table::Table;
 /// numbered by it, so that the records read as a story.
 pub const STATES: &[&str] = &[
     "Plan",
+    "Approve",
     "CopySnapshot",
     "WaitForCopy",
     "RestoreCluster",

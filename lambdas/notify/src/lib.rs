@@ -1,7 +1,10 @@
-//! Tells people how a restore ended, and CloudWatch with it.
+//! Tells people how a restore ended, and CloudWatch with it; and before that, where a
+//! restore needs a person's approval, asks for it.
 //!
 //! What is told comes from the state table, not from the state machine's data. A
 //! failure of this step never changes the outcome: the state machine sees to that.
+
+mod approval;
 
 use std::fmt::Write;
 
@@ -21,6 +24,9 @@ pub const STEP: Step = Step {
     name: "notify",
     run,
 };
+
+/// The action of the state that asks for approval; the others have none.
+const ASKS: &str = "ask";
 
 /// SNS takes subjects up to this many ASCII characters.
 const SUBJECT_LIMIT: usize = 100;
@@ -73,6 +79,9 @@ pub struct Answer {
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
+        if event.get("action").is_some_and(|action| action == ASKS) {
+            return answer(&approval::ask(context, &read_event(event)?).await?);
+        }
         let event: Event = read_event(event)?;
         let id = RestoreId::parse(&event.restore_id)?;
         // Without a failure the state machine comes here once the restore is in service.
@@ -111,27 +120,11 @@ pub async fn notify(
     {
         report.end(failed.ending); // what the state machine knows counts where it could not be recorded
     }
-    let attribute = |value: &str| {
-        MessageAttributeValue::builder()
-            .data_type("String")
-            .string_value(value)
-            .build()
-            .map_err(|error| {
-                StepError::defect("a message attribute is incomplete").caused_by(error)
-            })
-    };
-    context
-        .aws
-        .sns()
-        .publish()
-        .topic_arn(&context.settings.topic_arn)
-        .subject(subject(&report))
-        .message(message(&report))
-        .message_attributes("outcome", attribute(&report.outcome)?)
-        .message_attributes("restoreId", attribute(&report.restore_id)?)
-        .send()
-        .await
-        .map_err(|error| StepError::from_sdk("publish the outcome", error))?;
+    let attributes = [
+        ("outcome", report.outcome.as_str()),
+        ("restoreId", &report.restore_id),
+    ];
+    publish(context, &subject(&report), &message(&report), &attributes).await?;
     emit_metrics(context, &report);
     // Told is told: that it could not be noted costs a second message at most.
     if let Err(error) = ledger::done(&context.table(), ToDo::Tell, id).await {
@@ -142,6 +135,46 @@ pub async fn notify(
         error: report.error,
         cause: report.cause,
     })
+}
+
+/// Publishes to the pipeline's topic, with attributes to filter by.
+///
+/// # Errors
+/// What SNS refuses.
+pub async fn publish(
+    context: &Context,
+    subject: &str,
+    message: &str,
+    attributes: &[(&str, &str)],
+) -> Result<(), StepError> {
+    let mut publish = context
+        .aws
+        .sns()
+        .publish()
+        .topic_arn(&context.settings.topic_arn)
+        .subject(fitting(subject))
+        .message(message);
+    for (name, value) in attributes {
+        let value = MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value(*value)
+            .build();
+        let value = value.map_err(|error| {
+            StepError::defect("a message attribute is incomplete").caused_by(error)
+        })?;
+        publish = publish.message_attributes(*name, value);
+    }
+    let said = publish.send().await;
+    said.map(drop)
+        .map_err(|error| StepError::from_sdk(format!("publish `{subject}`"), error))
+}
+
+/// A subject as SNS takes it.
+fn fitting(subject: &str) -> String {
+    let mut subject = subject.to_owned();
+    subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
+    subject.truncate(SUBJECT_LIMIT);
+    subject
 }
 
 /// The report from the record, once the end is on it; none when there is no record of this execution.
@@ -194,10 +227,7 @@ fn subject(report: &Report) -> String {
         .target_cluster
         .as_deref()
         .unwrap_or(&report.restore_id);
-    let mut subject = format!("{}: {target}", report.outcome);
-    subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
-    subject.truncate(SUBJECT_LIMIT);
-    subject
+    format!("{}: {target}", report.outcome)
 }
 
 fn message(report: &Report) -> String {
@@ -219,6 +249,10 @@ fn message(report: &Report) -> String {
     if let Some(target) = &report.target {
         line("endpoint", &format!("{}:{}", target.endpoint, target.port));
         line("secret", &target.secret_arn);
+    }
+    if let Some(approval) = &report.approval {
+        let decision = approval.decision.as_ref().map(ToString::to_string);
+        line("approval", &decision.unwrap_or(approval.state.clone()));
     }
     let seconds = report.seconds;
     line(

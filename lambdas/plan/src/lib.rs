@@ -9,9 +9,10 @@ mod preflight;
 mod resolve;
 
 use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::plan::ApprovalNeeded;
 use aurora_restore_core::settings::{DeployedSettings, read_parameter};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Plan, Restore, Step, StepError, profile};
+use aurora_restore_core::{Context, Plan, Restore, Step, StepError, approval, profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +43,8 @@ pub struct Execution<'a> {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
+    /// Whether a person must agree first.
+    pub approval_needed: bool,
     /// Whether CopySnapshot has anything to do.
     pub copy_needed: bool,
     /// Heartbeats of the waits.
@@ -52,6 +55,9 @@ pub struct Answer {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeats {
+    /// At whether somebody decided, when somebody must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<u32>,
     /// At a snapshot copy.
     pub copy: u32,
     /// At what RDS has events for.
@@ -76,7 +82,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Resolves, checks and records.
 ///
 /// # Errors
-/// AR0001 to AR0016, AR0024 and AR0034: see each.
+/// AR0001 to AR0016, AR0024, AR0034 and AR0051: see each.
 pub async fn plan(
     context: &Context,
     execution: Execution<'_>,
@@ -99,8 +105,10 @@ pub async fn plan(
         "planned"
     );
     Ok(Answer {
+        approval_needed: plan.approval.is_some(),
         copy_needed: plan.copy.is_some(),
         heartbeat_seconds: Heartbeats {
+            approval: plan.approval.as_ref().map(ApprovalNeeded::poll_seconds),
             copy: plan.copy_poll_seconds(),
             event: plan.waits.heartbeat_seconds,
             poll: plan.waits.poll_seconds,
@@ -119,19 +127,22 @@ pub async fn make(
 ) -> Result<Plan, StepError> {
     let settings =
         DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
-    let profile = profile::name(input)?;
-    let request = match profile {
-        None => profile::resolve(input, None)?,
+    let (input, requested_by) = approval::take_requester(input)?;
+    let profile = profile::name(&input)?;
+    let resolved = match profile {
+        None => profile::resolve(&input, None)?,
         Some(name) => {
             let parameter = format!("{}/{name}", context.settings.profiles_path);
             let text = read_parameter(context.aws.ssm(), &parameter).await?;
-            profile::resolve(input, Some((name, text)))?
+            profile::resolve(&input, Some((name, text)))?
         }
     };
     let origin = resolve::Origin {
         execution,
         profile,
+        production: resolved.production,
+        requested_by: requested_by.as_deref(),
         settings: &settings,
     };
-    resolve::plan(context, &request, &origin).await
+    resolve::plan(context, &resolved.request, &origin).await
 }

@@ -13,7 +13,7 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::Plan;
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Restore, Step, StepError, ownership, rds};
+use aurora_restore_core::{Context, Restore, Step, StepError, approval, ownership, rds};
 use aws_sdk_rds::types::{DbCluster, DbInstance, ServerlessV2ScalingConfiguration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,9 +71,10 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 ///
 /// # Errors
 /// AR0012 when a cluster of that name is not ours; AR0037 when our copy of the snapshot is gone; AR0007, AR0010,
-/// AR0011, AR0015, AR0030 as RDS refuses.
+/// AR0011, AR0015, AR0030 as RDS refuses; AR0054 when nobody approved what must be approved.
 pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Restored, StepError> {
     let plan = restore.plan();
+    approval::require(context, plan).await?;
     let target = &plan.target;
     let client = context.aws.rds(&target.region);
     let resource = Resource::new(

@@ -8,11 +8,12 @@
 
 mod schedule;
 
+use aurora_restore_core::approval::REQUESTED_BY;
 use aurora_restore_core::errors::{AR0001, AR0031, AR0034, wire_code};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer};
-use aurora_restore_core::{Context, Step, StepError, request};
+use aurora_restore_core::{Context, Step, StepError, approval, request};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -52,7 +53,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = request::from_value(event).map_err(malformed)?;
         let id = restore_id(&event.schedule, &event.scheduled_time)?;
-        answer(&start(context, &id, &event.request).await?)
+        let by = format!("schedule {}", event.schedule);
+        answer(&start(context, &id, &event.request, &by).await?)
     })
 }
 
@@ -67,7 +69,8 @@ fn malformed(problem: String) -> StepError {
     )
 }
 
-/// Starts a restore, or finds that one of this id was started before.
+/// Starts a restore, or finds that one of this id was started before. Who asks for it is said to the execution beside
+/// the request, and is none of the request.
 ///
 /// Step Functions answers with the execution under way when name and input are the same, and refuses a name that
 /// was used within 90 days otherwise. A name used longer ago is refused by Plan, from the state table.
@@ -79,9 +82,10 @@ pub async fn start(
     context: &Context,
     id: &RestoreId,
     request: &Value,
+    requested_by: &str,
 ) -> Result<Started, StepError> {
     let state_machine_arn = context.settings.state_machine_arn()?;
-    let input = input(request)?;
+    let input = input(request, requested_by)?;
     let asked_at = context.clock.now();
     let answer = context
         .aws
@@ -133,14 +137,24 @@ fn whole_millis(nanos: i128) -> i128 {
     (nanos + NANOS / 2) / NANOS
 }
 
-fn input(request: &Value) -> Result<String, StepError> {
-    if !request.is_object() {
+fn input(request: &Value, requested_by: &str) -> Result<String, StepError> {
+    let Some(fields) = request.as_object() else {
         return Err(StepError::new(
             &AR0001,
             format!("at `request`: {request}, expected a JSON object"),
         ));
+    };
+    if let Some(said) = fields.get(REQUESTED_BY) {
+        return Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `request.{REQUESTED_BY}`: {said}, expected nothing: it is whoever starts the restore"
+            ),
+        ));
     }
-    let input = request.to_string();
+    let mut input = request.clone();
+    input[REQUESTED_BY] = requested_by.into();
+    let input = input.to_string();
     if input.len() > INPUT_BYTES_MAX {
         return Err(StepError::new(
             &AR0001,
@@ -178,8 +192,12 @@ async fn was_started_with(
         .await;
     match found {
         Ok(found) => {
-            let input = found.input().map(serde_json::from_str::<Value>);
-            Ok(input.is_some_and(|input| input.is_ok_and(|input| input == *request)))
+            let input = found
+                .input()
+                .and_then(|text| serde_json::from_str(text).ok());
+            // Whoever asked for it.
+            let input = input.and_then(|input| approval::take_requester(&input).ok());
+            Ok(input.is_some_and(|(asked, _)| asked == *request))
         }
         // It refused the name a moment ago: what it describes lags behind what it starts.
         Err(error) if wire_code(&error) == Some("ExecutionDoesNotExist") => {

@@ -7,14 +7,15 @@
 
 mod settings;
 
-use aurora_restore_core::errors::{AR0021, AR0022, AR0023, AR0024, Code};
+use aurora_restore_core::approval::Verdict;
+use aurora_restore_core::errors::{AR0021, AR0022, AR0023, AR0024, AR0054, Code};
 use aurora_restore_core::ledger::{Evidence, Finding};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::request::{Check, Expectation};
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::sql::{self, Endpoint, SqlError, postgresql};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Restore, Step, StepError};
+use aurora_restore_core::{Context, Plan, Restore, Step, StepError, approval};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -82,6 +83,7 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
         "login tried",
         &AR0021,
     )];
+    all.extend(approval(context, restore.plan()).await?);
     all.extend(old_passwords(context, restore, &endpoint).await?);
     if accepted {
         all.push(other_roles(&endpoint, &master).await?);
@@ -106,6 +108,25 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
         })
         .await?;
     failed.map_or(Ok(Answer { checks }), Err)
+}
+
+/// Who approved what must be approved.
+async fn approval(context: &Context, plan: &Plan) -> Result<Option<Checked>, StepError> {
+    if plan.approval.is_none() {
+        return Ok(None);
+    }
+    let (table, id) = (context.table(), &plan.restore_id);
+    let found = approval::find(&table, id, &plan.execution_started_at).await?;
+    let approved = found
+        .as_ref()
+        .is_some_and(|decision| decision.verdict == Verdict::Approved);
+    let detail = found.map_or("nobody decided".to_owned(), |decision| decision.to_string());
+    Ok(Some(checked(
+        "the restore is approved",
+        approved,
+        detail,
+        &AR0054,
+    )))
 }
 
 /// Tries the source's passwords: the current one, and the one before, which an older snapshot may hold.

@@ -58,6 +58,8 @@ pub struct Iam {
 struct Book {
     /// By account and name. `None` once it was deleted.
     roles: BTreeMap<(String, String), Option<Arc<Role>>>,
+    /// Managed policies, by ARN.
+    managed: BTreeMap<String, Value>,
     /// By function ARN and statement id.
     invoke: BTreeMap<(String, String), InvokePermission>,
     /// The functions behind sessions.
@@ -179,6 +181,33 @@ impl Iam {
             .roles
             .insert((account.to_owned(), name.to_owned()), Some(Arc::new(role)));
         Ok(arn)
+    }
+
+    /// Puts a managed policy; gives its ARN. It counts for the roles that are made with it from then on.
+    ///
+    /// # Errors
+    /// `MalformedPolicyDocument` with the place in the document.
+    pub fn put_managed_policy(
+        &self,
+        account: &str,
+        name: &str,
+        document: &Value,
+    ) -> Result<String, ApiError> {
+        let arn = format!("arn:aws:iam::{account}:policy/{name}");
+        Policy::parse(PolicyKind::Identity, document)
+            .map_err(|error| malformed(&arn, "PolicyDocument", &error))?;
+        self.book().managed.insert(arn.clone(), document.clone());
+        Ok(arn)
+    }
+
+    /// The document of a managed policy.
+    pub fn managed_policy(&self, arn: &str) -> Option<Value> {
+        self.book().managed.get(arn).cloned()
+    }
+
+    /// Deletes a managed policy; whether it was there.
+    pub fn delete_managed_policy(&self, arn: &str) -> bool {
+        self.book().managed.remove(arn).is_some()
     }
 
     /// Deletes a role. Whoever still acts as it may do nothing from then on.

@@ -4,10 +4,10 @@ mod copy;
 mod source;
 mod target;
 
-use aurora_restore_core::errors::AR0006;
-use aurora_restore_core::plan::SourceSnapshot;
+use aurora_restore_core::errors::{AR0001, AR0006};
+use aurora_restore_core::plan::{ApprovalNeeded, SourceSnapshot};
 use aurora_restore_core::request::Request;
-use aurora_restore_core::settings::DeployedSettings;
+use aurora_restore_core::settings::{Consent, DeployedSettings};
 use aurora_restore_core::{Context, Plan, StepError, rds};
 
 use crate::Execution;
@@ -19,6 +19,8 @@ use target::{family, target};
 pub(crate) struct Origin<'a> {
     pub(crate) execution: Execution<'a>,
     pub(crate) profile: Option<&'a str>,
+    pub(crate) production: Consent<'a>,
+    pub(crate) requested_by: Option<&'a str>,
     pub(crate) settings: &'a DeployedSettings,
 }
 
@@ -46,11 +48,18 @@ pub(crate) async fn plan(
         &account,
         &request.target.cluster_identifier,
     )?;
+    let target_name = &request.target.cluster_identifier;
+    let settings = origin.settings;
+    settings.permit_production(target_name, origin.production)?;
+    settings.permit_lifetime(target_name, request.expires_after_hours)?;
+    let approval = approval(request, origin)?;
+    // Nothing is made before somebody agreed, which may be as late as this.
+    let begins = now + waited_for(approval.as_ref());
     let live = live_source(context, &source, &account).await?;
     refuse_source_as_target(request, &source, &account, &region)?;
 
     let target = target(request, &source, live.as_ref(), &account, &region);
-    let expiring = is_expiring(&snapshot, live.as_ref(), now + longest(&request.waits));
+    let expiring = is_expiring(&snapshot, live.as_ref(), begins + longest(&request.waits));
     let copy = snapshot_copy(
         request,
         &source,
@@ -91,8 +100,39 @@ pub(crate) async fn plan(
         waits: request.waits.clone(),
         expires_at: request
             .expires_after_hours
-            .map(|hours| now + time::Duration::hours(hours.into())),
+            .map(|hours| begins + time::Duration::hours(hours.into())),
+        expiry_warning_hours: origin.settings.expiry_warning_hours,
+        approval,
+        requested_by: origin.requested_by.map(str::to_owned),
     })
+}
+
+/// The approval that the request asks for, or that a production target needs whatever the request says.
+fn approval(request: &Request, origin: &Origin<'_>) -> Result<Option<ApprovalNeeded>, StepError> {
+    let settings = origin.settings;
+    let production = settings.is_production(&request.target.cluster_identifier);
+    let asked = request.approval.clone().unwrap_or_default();
+    if !production && !asked.required {
+        return Ok(None);
+    }
+    let own_counts = settings.approvers_may_approve_own;
+    if !own_counts && origin.requested_by.is_none() {
+        return Err(StepError::new(
+            &AR0001,
+            "at `requestedBy`: absent, expected the ARN of who asks for this restore: it needs an approval, and as deployed nobody approves their own",
+        ));
+    }
+    Ok(Some(ApprovalNeeded {
+        production,
+        expires_after_minutes: asked.expires_after_minutes,
+        own_counts,
+    }))
+}
+
+/// How long an approval is waited for.
+fn waited_for(approval: Option<&ApprovalNeeded>) -> time::Duration {
+    let minutes = approval.map_or(0, |approval| approval.expires_after_minutes);
+    time::Duration::minutes(minutes.into())
 }
 
 /// The account the pipeline runs in: the execution's own.
