@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use aurora_restore::deployment;
 use aurora_restore::local::{FINAL_GROUP, QUARANTINE_GROUP};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, SOURCE_TAG};
+use aurora_restore_core::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, SOURCE_SNAPSHOT_TAG};
 use aws_sdk_rds::types::Tag;
 use local_cloud::rds::{Kind, Trouble};
 use pipeline_tests::{SOURCE, Scene, TARGET};
@@ -42,7 +42,7 @@ async fn clusters(scene: &Scene) -> usize {
     let forged: Tags<'_> = &[
         (RESTORE_ID_TAG, RESTORE_ID),
         (
-            SOURCE_TAG,
+            SOURCE_SNAPSHOT_TAG,
             "arn:aws:rds:eu-west-1:123456789012:cluster-snapshot:x",
         ),
     ];

@@ -16,5 +16,6 @@ mod reaper;
 mod redrive;
 mod restores;
 mod schedules;
+mod sources;
 mod steps;
 mod waiting;

@@ -50,29 +50,22 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// AR0011 for the quota, AR0007 when the source snapshot is gone, AR0054 when nobody approved what must be approved.
 pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
     let plan = restore.plan();
-    let Some(copy) = &plan.copy else {
+    let Some(copy) = plan.copies.first() else {
         return Ok(Answer {
             snapshot_copy: None,
         });
     };
-    let client = context.aws.rds(&plan.target.region);
+    let client = context.aws.rds(&copy.region);
     let began = approval::require(context, plan).await?;
     let deadline = began + time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
     if context.clock.now() > deadline {
         // Five copies at a time may be in progress per destination region: this one never had its turn.
         return Err(StepError::new(
             &AR0020,
-            format!(
-                "snapshot `{}` could not be copied in time",
-                plan.source.snapshot_arn
-            ),
+            format!("snapshot `{}` could not be copied in time", copy.source_arn),
         ));
     }
-    let resource = Resource::new(
-        ResourceKind::SnapshotCopy,
-        plan.arn("cluster-snapshot", &copy.identifier),
-        &copy.identifier,
-    );
+    let resource = Resource::new(ResourceKind::SnapshotCopy, &copy.arn, &copy.identifier);
     let resource = restore.intend(resource).await?;
     let asked_for = Answer {
         snapshot_copy: Some(copy.identifier.clone()),
@@ -91,7 +84,7 @@ pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answe
         None,
         None,
     )?;
-    prove_source(&made, &plan.source.snapshot_arn)?;
+    prove_source(&made, &copy.source_arn)?;
     restore.created(resource, None).await?;
     tracing::info!(snapshot = copy.identifier, reasons = ?copy.reasons, "snapshot copy asked for");
     Ok(asked_for)
@@ -103,10 +96,10 @@ async fn ask(
     copy: &SnapshotCopy,
 ) -> Result<DbClusterSnapshot, StepError> {
     let plan = restore.plan();
-    let client = context.aws.rds(&plan.target.region);
+    let client = context.aws.rds(&copy.region);
     let asked = client
         .copy_db_cluster_snapshot()
-        .source_db_cluster_snapshot_identifier(&plan.source.snapshot_arn)
+        .source_db_cluster_snapshot_identifier(&copy.source_arn)
         .target_db_cluster_snapshot_identifier(&copy.identifier)
         .set_kms_key_id(copy.kms_key_id.clone())
         // A copy is never needed after the run's last deadline.
@@ -120,7 +113,7 @@ async fn ask(
         }
         Err(error) => {
             return Err(StepError::from_sdk(
-                format!("copy snapshot `{}`", plan.source.snapshot_arn),
+                format!("copy snapshot `{}`", copy.source_arn),
                 error,
             ));
         }

@@ -127,6 +127,11 @@ impl Resource {
         }
     }
 
+    /// The region it is in: a snapshot copy's may be another than the target's.
+    pub fn region<'a>(&'a self, plan: &'a Plan) -> &'a str {
+        region_of(&self.arn).unwrap_or(&plan.target.region)
+    }
+
     /// Whether what was found is this: by its ARN, and by its resource id where one is recorded.
     pub fn is(&self, found: &Found) -> bool {
         self.kind == found.kind
@@ -141,6 +146,11 @@ impl Resource {
             && self.resource_id == found.resource_id
             && !self.arn.eq_ignore_ascii_case(&found.arn)
     }
+}
+
+/// The region that an ARN names; none for a secret, which goes by its name.
+fn region_of(arn: &str) -> Option<&str> {
+    rds::is_arn(arn).then(|| rds::arn_field(arn, 3)).flatten()
 }
 
 /// One check of the evidence.
@@ -220,8 +230,9 @@ pub struct Leftover {
 
 impl Leftover {
     /// What was found, with the command that removes it; where RDS refuses a plain deletion now, with what must go
-    /// before.
-    pub fn found(found: &Found, region: &str) -> Self {
+    /// before. `home` is the target's region.
+    pub fn found(found: &Found, home: &str) -> Self {
+        let region = region_of(&found.arn).unwrap_or(home);
         let meaning = match found.kind {
             ResourceKind::Instance => status::of_instance(&found.status),
             ResourceKind::Cluster => status::of_cluster(&found.status),
@@ -249,8 +260,9 @@ impl Leftover {
         }
     }
 
-    /// What may be there, with the command that removes it.
-    pub fn recorded(resource: &Resource, region: &str) -> Self {
+    /// What may be there, with the command that removes it. `home` is the target's region.
+    pub fn recorded(resource: &Resource, home: &str) -> Self {
+        let region = region_of(&resource.arn).unwrap_or(home);
         let commands = Commands {
             kind: resource.kind,
             name: &resource.identifier,
@@ -554,10 +566,21 @@ impl Restore {
     }
 
     async fn write(&self, item: Item) -> Result<(), StepError> {
+        self.write_all(vec![(item, None)]).await
+    }
+
+    /// Writes all of it or nothing, while the lock is ours and held.
+    ///
+    /// # Errors
+    /// AR0014 when it was lost.
+    pub(crate) async fn write_all(
+        &self,
+        items: Vec<(Item, Option<Condition>)>,
+    ) -> Result<(), StepError> {
         let lock = Item::key(&lock_key(&self.plan.target.arn), "LOCK");
         match self
             .table
-            .write(vec![(item, None)], Some((lock, self.lock_is(HELD))))
+            .write(items, Some((lock, self.lock_is(HELD))))
             .await?
         {
             Written::Yes => Ok(()),
@@ -1190,7 +1213,7 @@ fn meta(
         .with("executionArn", &plan.execution_arn)
         .with("status", status.name())
         .with("target", &plan.target.arn)
-        .with("source", &plan.source.snapshot_arn)
+        .with("source", plan.source.arn())
         .with("startedAt", rfc3339(plan.planned_at))
         .kept_from(plan.planned_at)
         .with_some("profile", plan.profile.as_deref());
@@ -1204,7 +1227,7 @@ fn meta(
 }
 
 /// A time that the table holds.
-fn time(text: &str) -> Option<OffsetDateTime> {
+pub(crate) fn time(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()
 }
 

@@ -20,6 +20,7 @@ pub mod once;
 pub mod ownership;
 pub mod plan;
 pub mod profile;
+pub mod queue;
 pub mod rds;
 pub mod report;
 pub mod request;

@@ -16,14 +16,19 @@ pub const RESTORE_ID_TAG: &str = "aurora-restore:restore-id";
 /// Tag that says from when a resource may be removed (RFC 3339, UTC).
 pub const EXPIRES_AT_TAG: &str = "aurora-restore:expires-at";
 /// Tag that names the snapshot a resource came from.
-pub const SOURCE_TAG: &str = "aurora-restore:source-snapshot";
+pub const SOURCE_SNAPSHOT_TAG: &str = "aurora-restore:source-snapshot";
+/// Tag that names the cluster a resource came from, where no snapshot was restored.
+pub const SOURCE_CLUSTER_TAG: &str = "aurora-restore:source-cluster";
 
 /// The tags of a resource of this plan: the requester's, and ours.
 pub fn tags(plan: &Plan, expires_at: Option<OffsetDateTime>) -> Vec<Tag> {
     let expires = expires_at.and_then(|at| at.format(&Rfc3339).ok());
     let ours = [
         Some((RESTORE_ID_TAG, plan.restore_id.clone())),
-        Some((SOURCE_TAG, plan.source.snapshot_arn.clone())),
+        Some(match plan.source.snapshot_arn() {
+            Some(arn) => (SOURCE_SNAPSHOT_TAG, arn.to_owned()),
+            None => (SOURCE_CLUSTER_TAG, plan.source.cluster_arn()),
+        }),
         expires.map(|at| (EXPIRES_AT_TAG, at)),
     ];
     let requested = plan

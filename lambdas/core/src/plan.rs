@@ -5,10 +5,12 @@
 //! changes while it is under way.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::ledger::rfc3339;
 use crate::request::{Check, MasterPassword, ServerlessScaling, Waits};
 use crate::settings::DatabaseTls;
 
@@ -29,10 +31,10 @@ pub struct Plan {
     #[serde(with = "time::serde::rfc3339")]
     pub planned_at: OffsetDateTime,
     /// What is restored.
-    pub source: SourceSnapshot,
-    /// The copy that is made first, when one is needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub copy: Option<SnapshotCopy>,
+    pub source: Source,
+    /// The copies that are made first, each of the one before: none, one, or two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<SnapshotCopy>,
     /// What is made of it.
     pub target: TargetCluster,
     /// Groups the target lives in until Switch.
@@ -89,22 +91,24 @@ impl ApprovalNeeded {
     }
 }
 
-/// The snapshot that is restored, as it was found.
+/// What is restored, as it was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SourceSnapshot {
-    /// The cluster it was taken of.
+pub struct Source {
+    /// Which way it is restored.
+    #[serde(flatten)]
+    pub kind: SourceKind,
+    /// The cluster that the data is of.
     pub cluster_identifier: String,
     /// That cluster's resource id, where RDS tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_resource_id: Option<String>,
-    /// The account that owns the snapshot.
+    /// The account that owns the snapshot or the cluster.
     pub account: String,
     /// The region it is in.
     pub region: String,
-    /// Its ARN.
-    pub snapshot_arn: String,
-    /// When its data was taken.
+    /// The moment that the data is of: when the snapshot was taken, or the point in time. A clone is of the moment
+    /// at which RestoreCluster asks for it; what was there at this moment is in it.
     #[serde(with = "time::serde::rfc3339")]
     pub taken_at: OffsetDateTime,
     /// `aurora-postgresql` or `aurora-mysql`.
@@ -125,17 +129,84 @@ pub struct SourceSnapshot {
     pub kms_key_id: Option<String>,
 }
 
-/// The copy that is made first.
+/// Which way a source is restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum SourceKind {
+    /// From a snapshot.
+    Snapshot {
+        /// The snapshot's ARN.
+        snapshot_arn: String,
+    },
+    /// From the cluster's continuous backup, as the cluster was at [`Source::taken_at`].
+    PointInTime,
+    /// From the cluster's volume as it is, copied only where one of the two changes (copy-on-write).
+    Clone,
+}
+
+impl Source {
+    /// The snapshot, where one is restored.
+    pub fn snapshot_arn(&self) -> Option<&str> {
+        match &self.kind {
+            SourceKind::Snapshot { snapshot_arn } => Some(snapshot_arn),
+            SourceKind::PointInTime | SourceKind::Clone => None,
+        }
+    }
+
+    /// The cluster's ARN.
+    pub fn cluster_arn(&self) -> String {
+        rds_arn(
+            &self.region,
+            &self.account,
+            "cluster",
+            &self.cluster_identifier,
+        )
+    }
+
+    /// The ARN of what is restored: of the snapshot, or of the cluster itself.
+    pub fn arn(&self) -> String {
+        self.snapshot_arn()
+            .map_or_else(|| self.cluster_arn(), str::to_owned)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cluster = &self.cluster_identifier;
+        match &self.kind {
+            SourceKind::Snapshot { snapshot_arn } => write!(formatter, "snapshot {snapshot_arn}"),
+            SourceKind::PointInTime => {
+                write!(formatter, "{cluster} at {}", rfc3339(self.taken_at))
+            }
+            SourceKind::Clone => write!(formatter, "clone of {cluster}"),
+        }
+    }
+}
+
+/// A copy that is made first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotCopy {
     /// Its name, derived from the restore's id.
     pub identifier: String,
+    /// The region it is made in. The account is the target's.
+    pub region: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The ARN of the snapshot that it is a copy of.
+    pub source_arn: String,
     /// The key it is encrypted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<String>,
     /// Why it is needed.
     pub reasons: Vec<CopyReason>,
+    /// How many manual snapshots the account may have in that region, where RDS tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u32>,
 }
 
 /// Why a snapshot cannot be restored as it is.
@@ -148,7 +219,7 @@ pub enum CopyReason {
     Account,
     /// Encrypted under a key of another account.
     Key,
-    /// An automated snapshot that RDS would delete before the run's last deadline.
+    /// A snapshot that RDS or AWS Backup would delete, or may, before the run's last deadline.
     Expiring,
 }
 
@@ -224,9 +295,10 @@ impl Plan {
     /// The moment by which every wait of the run is over, if each uses up its deadline.
     pub fn last_deadline(&self) -> OffsetDateTime {
         let waits = &self.waits;
+        let copies = u32::try_from(self.copies.len()).unwrap_or(u32::MAX);
         let approval = self.approval.as_ref();
         let minutes = approval.map_or(0, |approval| approval.expires_after_minutes)
-            + waits.copy_deadline_minutes
+            + copies * waits.copy_deadline_minutes
             + waits.cluster_deadline_minutes
             + 2 * waits.instances_deadline_minutes
             + 3 * waits.change_deadline_minutes;
@@ -241,12 +313,20 @@ impl Plan {
         by_size.clamp(least, least.max(300))
     }
 
-    /// The snapshot that RestoreCluster restores: our copy when there is one.
-    pub fn snapshot_to_restore(&self) -> String {
-        match &self.copy {
-            Some(copy) => copy.identifier.clone(),
-            None => self.source.snapshot_arn.clone(),
+    /// The snapshot that RestoreCluster restores: our last copy when there is one. None for a source that is no
+    /// snapshot.
+    pub fn snapshot_to_restore(&self) -> Option<&str> {
+        match self.copies.last() {
+            Some(copy) => Some(&copy.identifier),
+            None => self.source.snapshot_arn(),
         }
+    }
+
+    /// The copy with this ARN.
+    pub fn copy(&self, arn: &str) -> Option<&SnapshotCopy> {
+        self.copies
+            .iter()
+            .find(|copy| copy.arn.eq_ignore_ascii_case(arn))
     }
 }
 

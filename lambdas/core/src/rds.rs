@@ -13,6 +13,7 @@ use crate::Plan;
 use crate::errors::{AR0037, StepError, wire_code};
 use crate::ledger::{Resource, ResourceKind};
 use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, tag};
+use crate::request::SnapshotType;
 
 /// The cluster of this name.
 ///
@@ -83,10 +84,11 @@ pub async fn find_snapshot(
     let mut request = rds
         .describe_db_cluster_snapshots()
         .db_cluster_snapshot_identifier(snapshot);
-    if is_arn(snapshot) {
-        request = request.include_shared(true);
-    } else if snapshot.starts_with("rds:") {
-        request = request.snapshot_type("automated");
+    // Those that a service made are found only with their type; they cannot be shared.
+    match made_by_a_service(snapshot) {
+        Some(kind) => request = request.snapshot_type(kind.name()),
+        None if is_arn(snapshot) => request = request.include_shared(true),
+        None => {}
     }
     match request.send().await {
         Ok(answer) => {
@@ -108,36 +110,84 @@ pub async fn find_snapshot(
     }
 }
 
-/// Every snapshot of a cluster in this account and region, manual and automated.
+/// The type of a snapshot that RDS or AWS Backup made, by the prefix of its name.
+fn made_by_a_service(snapshot: &str) -> Option<SnapshotType> {
+    let name = if is_arn(snapshot) {
+        snapshot.splitn(7, ':').nth(6).unwrap_or_default()
+    } else {
+        snapshot
+    };
+    match name {
+        name if name.starts_with("rds:") => Some(SnapshotType::Automated),
+        name if name.starts_with("awsbackup:") => Some(SnapshotType::AwsBackup),
+        _ => None,
+    }
+}
+
+/// Every snapshot of a cluster in this account and region, of these types. Where all are wanted, one call lists what
+/// RDS shows unasked, and one what it shows only by its type.
 ///
 /// # Errors
 /// What RDS refuses.
 pub async fn snapshots_of(
     rds: &Client,
     cluster: &str,
+    types: &[SnapshotType],
 ) -> Result<Vec<DbClusterSnapshot>, StepError> {
-    let mut pages = rds
-        .describe_db_cluster_snapshots()
-        .db_cluster_identifier(cluster)
-        .into_paginator()
-        .items()
-        .send();
+    let all = SnapshotType::ALL.iter().all(|kind| types.contains(kind));
+    let asked: Vec<Option<SnapshotType>> = if all {
+        vec![None, Some(SnapshotType::AwsBackup)]
+    } else {
+        types.iter().copied().map(Some).collect()
+    };
     let mut snapshots = Vec::new();
-    while let Some(snapshot) = pages.next().await {
-        match snapshot {
-            Ok(snapshot) => snapshots.push(snapshot),
-            Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => {
-                return Ok(snapshots);
-            }
-            Err(error) => {
-                return Err(StepError::from_sdk(
-                    format!("list snapshots of `{cluster}`"),
-                    error,
-                ));
+    for kind in asked {
+        let mut pages = rds
+            .describe_db_cluster_snapshots()
+            .db_cluster_identifier(cluster)
+            .set_snapshot_type(kind.map(|kind| kind.name().to_owned()))
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(snapshot) = pages.next().await {
+            match snapshot {
+                Ok(snapshot) => snapshots.push(snapshot),
+                Err(error) if wire_code(&error) == Some("DBClusterNotFoundFault") => {
+                    return Ok(snapshots);
+                }
+                Err(error) => {
+                    return Err(StepError::from_sdk(
+                        format!("list snapshots of `{cluster}`"),
+                        error,
+                    ));
+                }
             }
         }
     }
     Ok(snapshots)
+}
+
+/// How many clusters of this account and region share a volume by copy-on-write.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn clone_group(rds: &Client, group: &str) -> Result<usize, StepError> {
+    let filter = Filter::builder()
+        .name("clone-group-id")
+        .values(group)
+        .build();
+    let mut clusters = rds
+        .describe_db_clusters()
+        .filters(filter)
+        .into_paginator()
+        .items()
+        .send();
+    let mut count = 0;
+    while let Some(cluster) = clusters.next().await {
+        cluster.map_err(|error| StepError::from_sdk(format!("count clones of {group}"), error))?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// What became of a resource that RDS no longer shows under its name. Its resource id survives a change of name.
@@ -318,7 +368,10 @@ async fn find_named(
         ResourceKind::SnapshotCopy => find_snapshot(rds, name).await?.and_then(|snapshot| {
             let found = Found::snapshot(&snapshot);
             let source = snapshot.source_db_cluster_snapshot_arn();
-            let made = resource.made && source == Some(&plan.source.snapshot_arn);
+            let copied = plan
+                .copy(&resource.arn)
+                .map(|copy| copy.source_arn.as_str());
+            let made = resource.made && source.is_some() && source == copied;
             (made || found.restore_id == plan.restore_id).then_some(found)
         }),
         ResourceKind::Secret => None,
@@ -380,8 +433,9 @@ fn is_same(found: Option<&str>, asked: &str) -> bool {
     found.is_some_and(|found| found.eq_ignore_ascii_case(asked))
 }
 
-fn moment(at: Option<&DateTime>) -> Option<OffsetDateTime> {
-    at.and_then(|at| OffsetDateTime::from_unix_timestamp(at.secs()).ok())
+/// A moment that RDS tells, to the nanosecond.
+pub fn moment(at: Option<&DateTime>) -> Option<OffsetDateTime> {
+    at.and_then(|at| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanos()).ok())
 }
 
 fn text(value: Option<&str>) -> String {

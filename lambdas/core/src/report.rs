@@ -8,6 +8,7 @@ use crate::approval::{self, ApprovalReport};
 use crate::errors::StepError;
 use crate::ledger::{
     Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, Status, restore_key,
+    rfc3339,
 };
 use crate::names::RestoreId;
 use crate::plan::Plan;
@@ -34,9 +35,12 @@ pub struct Report {
     /// What happened and what to do, when it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The snapshot that was restored, once planned.
+    /// What was restored, once planned: a snapshot, a cluster at a point in time, or a clone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_snapshot: Option<String>,
+    pub source: Option<String>,
+    /// The moment that the data is of (RFC 3339), once planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_from: Option<String>,
     /// The cluster that was made of it, once planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_cluster: Option<String>,
@@ -104,7 +108,8 @@ impl Report {
             profile: None,
             error: None,
             cause: None,
-            source_snapshot: None,
+            source: None,
+            data_from: None,
             target_cluster: None,
             created: Vec::new(),
             removed: Vec::new(),
@@ -169,7 +174,8 @@ pub async fn build(
         profile: plan.as_ref().and_then(|plan| plan.profile.clone()),
         error: ending.as_ref().and_then(|ending| ending.error.clone()),
         cause: ending.as_ref().and_then(|ending| ending.cause.clone()),
-        source_snapshot: plan.as_ref().map(|plan| plan.source.snapshot_arn.clone()),
+        source: plan.as_ref().map(|plan| plan.source.to_string()),
+        data_from: plan.as_ref().map(|plan| rfc3339(plan.source.taken_at)),
         target_cluster: plan
             .as_ref()
             .map(|plan| plan.target.cluster_identifier.clone()),

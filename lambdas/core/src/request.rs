@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// What is asked for, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,22 +67,154 @@ impl Default for Approval {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
-    /// The DB cluster whose snapshot is restored.
+    /// The DB cluster whose data is restored.
     pub cluster_identifier: String,
-    /// `latest`, or a snapshot's identifier, or its ARN (necessary when another account shared it).
-    #[serde(default = "latest")]
-    pub snapshot: String,
+    /// `latest`, or a snapshot's identifier, or its ARN (necessary when another account shared it). `latest` when
+    /// neither this nor `latestBefore`, `pointInTime` or `clone` is given; at most one of the four may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The newest usable snapshot that was not taken after this time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub latest_before: Option<String>,
+    /// The cluster as it was at this time (RFC 3339), or at the `latest` one that its backups reach. In the
+    /// pipeline's own region and account only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_in_time: Option<String>,
+    /// A copy-on-write clone of the cluster as it is. In the pipeline's own region and account only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clone: bool,
+    /// Which snapshots `latest` and `latestBefore` choose from; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub snapshot_types: Option<Vec<SnapshotType>>,
     /// The region the snapshot is in; the pipeline's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// A KMS key of that region, for the first of two copies: necessary when the snapshot is encrypted, another
+    /// account's, and in another region; elsewhere refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_kms_key_id: Option<String>,
     /// The secret with the source's master password, which must be refused afterwards. Found by itself
     /// when RDS manages it and the source still exists in this account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_secret_arn: Option<String>,
 }
 
-fn latest() -> String {
-    "latest".to_owned()
+/// Who made a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotType {
+    /// RDS, every day; named `rds:…`, and deleted with the cluster's retention.
+    Automated,
+    /// People and programs.
+    Manual,
+    /// AWS Backup; named `awsbackup:job-…`, and deleted by its lifecycle.
+    AwsBackup,
+}
+
+impl SnapshotType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Automated, Self::Manual, Self::AwsBackup];
+
+    /// As RDS spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Automated => "automated",
+            Self::Manual => "manual",
+            Self::AwsBackup => "awsbackup",
+        }
+    }
+}
+
+/// What of the source is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// The newest usable snapshot.
+    Latest,
+    /// The newest usable snapshot that was not taken after this.
+    LatestBefore(OffsetDateTime),
+    /// This snapshot, by its identifier or ARN.
+    Snapshot(&'a str),
+    /// The cluster as it was then; at the latest time its backups reach when absent.
+    PointInTime(Option<OffsetDateTime>),
+    /// A clone of the cluster as it is.
+    Clone,
+}
+
+impl Source {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// The broken rule: more than one is asked for, or a time is none.
+    pub fn wanted(&self) -> Result<Wanted<'_>, String> {
+        let given = [
+            (self.snapshot.is_some(), "source.snapshot"),
+            (self.latest_before.is_some(), "source.latestBefore"),
+            (self.point_in_time.is_some(), "source.pointInTime"),
+            (self.clone, "source.clone"),
+        ];
+        let given: Vec<&str> = given
+            .iter()
+            .filter_map(|(given, name)| given.then_some(*name))
+            .collect();
+        if given.len() > 1 {
+            let given = given.join("`, `");
+            return Err(format!(
+                "at `source`: `{given}`, expected one of them; `null` takes a profile's back"
+            ));
+        }
+        Ok(match (&self.latest_before, &self.point_in_time) {
+            (Some(before), _) => Wanted::LatestBefore(moment("source.latestBefore", before)?),
+            (_, Some(latest)) if latest == LATEST => Wanted::PointInTime(None),
+            (_, Some(at)) => Wanted::PointInTime(Some(moment("source.pointInTime", at)?)),
+            _ if self.clone => Wanted::Clone,
+            _ => match self.snapshot.as_deref() {
+                None | Some(LATEST) => Wanted::Latest,
+                Some(snapshot) => Wanted::Snapshot(snapshot),
+            },
+        })
+    }
+
+    /// The rules that join fields, beside [`Self::wanted`].
+    fn problems(&self) -> Vec<String> {
+        let wanted = match self.wanted() {
+            Ok(wanted) => wanted,
+            Err(problem) => return vec![problem],
+        };
+        let chooses = matches!(wanted, Wanted::Latest | Wanted::LatestBefore(_));
+        let of_snapshot = chooses || matches!(wanted, Wanted::Snapshot(_));
+        let types = self.snapshot_types.as_deref();
+        let rules = [
+            rule(
+                "source.snapshotTypes",
+                &format!("{} types", types.map_or(0, <[_]>::len)),
+                types.is_none_or(|types| !types.is_empty()),
+                "at least one of automated, manual and awsbackup, or no such field for all of them",
+            ),
+            rule(
+                "source.snapshotTypes",
+                "given",
+                types.is_none() || chooses,
+                "no such field unless the latest snapshot is asked for: source.snapshot `latest` or source.latestBefore",
+            ),
+            rule(
+                "source.copyKmsKeyId",
+                self.copy_kms_key_id.as_deref().unwrap_or_default(),
+                self.copy_kms_key_id.is_none() || of_snapshot,
+                "no such field for source.pointInTime and source.clone, which copy no snapshot",
+            ),
+        ];
+        rules.into_iter().flatten().collect()
+    }
+}
+
+const LATEST: &str = "latest";
+
+fn moment(field: &str, text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+        format!("at `{field}`: `{text}`, expected a time such as 2026-11-20T02:00:00Z (RFC 3339)")
+    })
 }
 
 /// What is made of it. What is absent is taken from the source where it can be seen.
@@ -398,7 +532,12 @@ fn validated(request: Request) -> Result<Request, String> {
         let reserved = ["aws:", "rds:", "aurora-restore:"].iter().any(|prefix| key.starts_with(prefix));
         rule("target.tags", key, fits && !reserved, "keys up to 128 and values up to 256 characters, no aws:, rds: or aurora-restore: prefix")
     });
-    let problems: Vec<String> = rules.into_iter().chain(tags).flatten().collect();
+    let problems: Vec<String> = rules
+        .into_iter()
+        .chain(tags)
+        .flatten()
+        .chain(request.source.problems())
+        .collect();
     if problems.is_empty() {
         Ok(request)
     } else {
@@ -450,7 +589,7 @@ mod tests {
     #[test]
     fn a_minimal_request_is_completed_by_defaults() {
         let request = read(minimal()).unwrap();
-        assert_eq!(request.source.snapshot, "latest");
+        assert_eq!(request.source.wanted(), Ok(Wanted::Latest));
         assert_eq!(request.credentials.master, MasterPassword::RdsManaged);
         assert_eq!(request.waits.heartbeat_seconds, 300);
     }
@@ -473,5 +612,71 @@ mod tests {
             problem.contains("target.readers") && problem.contains("9-lives-"),
             "{problem}"
         );
+    }
+
+    fn source(fields: Value) -> Result<Request, String> {
+        let mut input = minimal();
+        for (name, value) in fields.as_object().unwrap() {
+            input["source"][name] = value.clone();
+        }
+        read(input)
+    }
+
+    #[test]
+    fn a_source_is_asked_for_in_one_way() {
+        let wanted = |fields| {
+            source(fields)
+                .unwrap()
+                .source
+                .wanted()
+                .map(|wanted| format!("{wanted:?}"))
+        };
+        assert_eq!(wanted(json!({"snapshot": "latest"})).unwrap(), "Latest");
+        assert_eq!(
+            wanted(json!({"snapshot": "s-1"})).unwrap(),
+            "Snapshot(\"s-1\")"
+        );
+        assert_eq!(
+            wanted(json!({"pointInTime": "latest"})).unwrap(),
+            "PointInTime(None)"
+        );
+        assert_eq!(
+            wanted(json!({"clone": true, "snapshot": null})).unwrap(),
+            "Clone"
+        );
+        let at = wanted(json!({"latestBefore": "2026-11-20T02:00:00+01:00"})).unwrap();
+        assert!(at.contains("2026-11-20 2:00:00.0 +01:00:00"), "{at}");
+        let both = source(json!({"clone": true, "pointInTime": "latest"})).unwrap_err();
+        assert!(
+            both.contains("`source.pointInTime`, `source.clone`"),
+            "{both}"
+        );
+    }
+
+    #[test]
+    fn a_field_that_does_not_fit_the_way_a_source_is_asked_for_is_refused() {
+        for (fields, named) in [
+            (
+                json!({"pointInTime": "yesterday"}),
+                "source.pointInTime`: `yesterday`, expected a time",
+            ),
+            (
+                json!({"latestBefore": "latest"}),
+                "source.latestBefore`: `latest`",
+            ),
+            (json!({"snapshotTypes": []}), "source.snapshotTypes"),
+            (
+                json!({"snapshotTypes": ["manual"], "clone": true}),
+                "source.snapshotTypes",
+            ),
+            (json!({"snapshotTypes": ["shared"]}), "source.snapshotTypes"),
+            (
+                json!({"copyKmsKeyId": "alias/x", "clone": true}),
+                "source.copyKmsKeyId",
+            ),
+        ] {
+            let problem = source(fields).unwrap_err();
+            assert!(problem.contains(named), "{problem}");
+        }
     }
 }

@@ -211,6 +211,29 @@ impl Table {
         Ok(items)
     }
 
+    /// The first items, at most this many, of a partition whose sort key starts with `prefix`, in order of sort key.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn first(&self, pk: &str, prefix: &str, most: i32) -> Result<Vec<Item>, StepError> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
+            .consistent_read(true)
+            .limit(most)
+            .send()
+            .await;
+        let found = found.map_err(|error| {
+            StepError::from_sdk(format!("read `{pk}` from the state table"), error)
+        })?;
+        let items = found.items.unwrap_or_default();
+        Ok(items.into_iter().map(Item).collect())
+    }
+
     /// At most this many items whose attribute, the key of this index, has this value, in order of their start.
     ///
     /// An index is read as it was a moment ago: what it says is a hint to look.

@@ -173,7 +173,7 @@ fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
         plan.requested_by.as_deref().unwrap_or(unknown),
     );
     line("profile", plan.profile.as_deref().unwrap_or("none"));
-    line("source", &source.snapshot_arn);
+    line("source", &source.to_string());
     line(
         "data of",
         &format!(

@@ -238,10 +238,10 @@ fn message(report: &Report) -> String {
     if let Some(cause) = &report.cause {
         line("what happened", cause);
     }
-    line(
-        "source",
-        report.source_snapshot.as_deref().unwrap_or("not resolved"),
-    );
+    line("source", report.source.as_deref().unwrap_or("not resolved"));
+    if let Some(moment) = &report.data_from {
+        line("data from", moment);
+    }
     line(
         "target",
         report.target_cluster.as_deref().unwrap_or("not planned"),

@@ -82,7 +82,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Resolves, checks and records.
 ///
 /// # Errors
-/// AR0001 to AR0016, AR0024, AR0034 and AR0051: see each.
+/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040 and AR0051: see each.
 pub async fn plan(
     context: &Context,
     execution: Execution<'_>,
@@ -101,12 +101,12 @@ pub async fn plan(
     let plan = restore.plan();
     tracing::info!(
         target = plan.target.cluster_identifier,
-        snapshot = plan.source.snapshot_arn,
+        source = %plan.source,
         "planned"
     );
     Ok(Answer {
         approval_needed: plan.approval.is_some(),
-        copy_needed: plan.copy.is_some(),
+        copy_needed: !plan.copies.is_empty(),
         heartbeat_seconds: Heartbeats {
             approval: plan.approval.as_ref().map(ApprovalNeeded::poll_seconds),
             copy: plan.copy_poll_seconds(),

@@ -30,7 +30,7 @@ async fn target_is_free(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
         {
             Err(StepError::new(
                 &AR0006,
-                format!("`{name}` is the cluster that the snapshot was taken of"),
+                format!("`{name}` is the cluster that the data is of"),
             ))
         }
         Some(found) if !ownership::is_tagged(found.tag_list(), &plan.restore_id) => {
@@ -190,7 +190,7 @@ async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
     let wanted = [
         ("DBClusters", 1),
         ("DBInstances", i64::from(plan.target.instances)),
-        ("ManualClusterSnapshots", i64::from(plan.copy.is_some())),
+        ("ManualClusterSnapshots", i64::from(!plan.copies.is_empty())),
     ];
     for quota in answer.account_quotas() {
         let (name, used, most) = (
@@ -224,13 +224,13 @@ async fn key_is_usable(context: &Context, plan: &Plan) -> Result<(), StepError> 
                 .iter()
                 .any(|reason| *reason != CopyReason::Expiring)
         };
-        let encrypted_copy = plan.source.encrypted && plan.copy.as_ref().is_some_and(crosses);
+        let encrypted_copy = plan.source.encrypted && plan.copies.last().is_some_and(crosses);
         return if encrypted_copy {
             Err(StepError::new(
                 &AR0010,
                 format!(
-                    "the copy of `{}` needs a key of {}, and target.kmsKeyId is absent",
-                    plan.source.snapshot_arn, plan.target.region
+                    "the copy of {} needs a key of {}, and target.kmsKeyId is absent",
+                    plan.source, plan.target.region
                 ),
             ))
         } else {

@@ -1,4 +1,4 @@
-//! Makes the target: the cluster from the snapshot, then its writer, then its readers.
+//! Makes the target: the cluster from a snapshot, a point in time or a clone, then its writer, then its readers.
 //!
 //! A restore call falls back to defaults for every setting it leaves out, so all of
 //! them are passed. RDS restores storage only: until a writer exists nothing listens.
@@ -7,13 +7,14 @@
 //!
 //! Two states call this step: RestoreCluster, and AddInstances until no more are wanted.
 
-use aurora_restore_core::errors::{AR0028, AR0037, wire_code};
+use aurora_restore_core::errors::{AR0028, AR0037, AR0038, wire_code};
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::plan::Plan;
+use aurora_restore_core::plan::{Plan, SourceKind};
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, StepError, approval, ownership, rds};
+use aws_sdk_rds::primitives::DateTime;
 use aws_sdk_rds::types::{DbCluster, DbInstance, ServerlessV2ScalingConfiguration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,8 +71,9 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Asks for the cluster, or finds the one that was asked for before.
 ///
 /// # Errors
-/// AR0012 when a cluster of that name is not ours; AR0037 when our copy of the snapshot is gone; AR0007, AR0010,
-/// AR0011, AR0015, AR0030 as RDS refuses; AR0054 when nobody approved what must be approved.
+/// AR0012 when a cluster of that name is not ours; AR0037 when our copy of the snapshot is gone; AR0038 when the
+/// source cluster is; AR0007, AR0010, AR0011, AR0015, AR0030 as RDS refuses; AR0054 when nobody approved what must be
+/// approved.
 pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Restored, StepError> {
     let plan = restore.plan();
     approval::require(context, plan).await?;
@@ -106,64 +108,130 @@ pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Res
     Ok(asked_for)
 }
 
+/// Why a restore call made nothing.
+enum Refused {
+    /// A cluster of that name is there.
+    Exists,
+    /// Anything else.
+    Otherwise(StepError),
+}
+
+/// Sets all that both restore calls take: their builders have it in common, and no type.
+macro_rules! with_every_setting {
+    ($call:expr, $plan:expr) => {{
+        let (plan, target) = ($plan, &$plan.target);
+        let scaling = target.serverless_scaling.as_ref().map(|scaling| {
+            ServerlessV2ScalingConfiguration::builder()
+                .min_capacity(scaling.min_capacity)
+                .max_capacity(scaling.max_capacity)
+                .build()
+        });
+        $call
+            .db_cluster_identifier(&target.cluster_identifier)
+            .port(i32::from(target.port))
+            .db_subnet_group_name(&target.subnet_group)
+            .set_vpc_security_group_ids(Some(plan.quarantine_security_group_ids.clone()))
+            // The final group comes in Switch: what it preloads (pg_cron, for one) must not run before.
+            .db_cluster_parameter_group_name(&plan.quarantine_parameter_group)
+            .set_kms_key_id(target.kms_key_id.clone())
+            .storage_type(&target.storage_type)
+            .backup_retention_period(i32::from(target.backup_retention_days))
+            .enable_iam_database_authentication(target.iam_authentication)
+            .set_enable_cloudwatch_logs_exports(Some(target.log_exports.clone()))
+            .set_serverless_v2_scaling_configuration(scaling)
+            .engine_lifecycle_support(if target.extended_support {
+                "open-source-rds-extended-support"
+            } else {
+                "open-source-rds-extended-support-disabled"
+            })
+            // Our tags would mark people's own snapshots of the target as ours.
+            .copy_tags_to_snapshot(false)
+            // Protection comes in Switch: until then an undo must be able to remove the cluster.
+            .deletion_protection(false)
+            .set_tags(Some(ownership::tags(plan, plan.expires_at)))
+    }};
+}
+
+/// Restores the snapshot, as the engine version that it has.
+async fn from_snapshot(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    snapshot: &str,
+) -> Result<Option<DbCluster>, Refused> {
+    let call = client
+        .restore_db_cluster_from_snapshot()
+        .snapshot_identifier(snapshot)
+        .engine(&plan.source.engine)
+        .engine_version(&plan.source.engine_version);
+    match with_every_setting!(call, plan).send().await {
+        Ok(answer) => Ok(answer.db_cluster),
+        Err(error) => Err(match (wire_code(&error), plan.copies.last()) {
+            (Some("DBClusterAlreadyExistsFault"), _) => Refused::Exists,
+            (Some("DBClusterSnapshotNotFoundFault"), Some(copy)) => {
+                let text = format!(
+                    "DB cluster snapshot `{}` was made and is gone",
+                    copy.identifier
+                );
+                Refused::Otherwise(StepError::new(&AR0037, text).caused_by(error))
+            }
+            _ => Refused::Otherwise(StepError::from_sdk(action(plan), error)),
+        }),
+    }
+}
+
+/// Restores the source cluster as it was at the planned time, or clones it. The call takes no engine version: it is
+/// the source's.
+async fn to_point_in_time(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+) -> Result<Option<DbCluster>, Refused> {
+    let source = &plan.source;
+    let call = client
+        .restore_db_cluster_to_point_in_time()
+        .source_db_cluster_identifier(&source.cluster_identifier);
+    let call = if source.kind == SourceKind::Clone {
+        // A clone is of now: RDS takes no other time for it.
+        call.restore_type("copy-on-write")
+            .use_latest_restorable_time(true)
+    } else {
+        let at = DateTime::from_nanos(source.taken_at.unix_timestamp_nanos());
+        let at = at.map_err(|error| {
+            Refused::Otherwise(
+                StepError::defect("the planned time is none of RDS's").caused_by(error),
+            )
+        })?;
+        call.restore_type("full-copy").restore_to_time(at)
+    };
+    match with_every_setting!(call, plan).send().await {
+        Ok(answer) => Ok(answer.db_cluster),
+        Err(error) => Err(match wire_code(&error) {
+            Some("DBClusterAlreadyExistsFault") => Refused::Exists,
+            Some("DBClusterNotFoundFault" | "DBClusterAutomatedBackupNotFoundFault") => {
+                let text = format!("{source} cannot be found any more");
+                Refused::Otherwise(StepError::new(&AR0038, text).caused_by(error))
+            }
+            _ => Refused::Otherwise(StepError::from_sdk(action(plan), error)),
+        }),
+    }
+}
+
+fn action(plan: &Plan) -> String {
+    format!("restore cluster `{}`", plan.target.cluster_identifier)
+}
+
 async fn ask_for_cluster(
     client: &aws_sdk_rds::Client,
     plan: &Plan,
 ) -> Result<DbCluster, StepError> {
     let target = &plan.target;
-    let scaling = target.serverless_scaling.as_ref().map(|scaling| {
-        ServerlessV2ScalingConfiguration::builder()
-            .min_capacity(scaling.min_capacity)
-            .max_capacity(scaling.max_capacity)
-            .build()
-    });
-    let asked = client
-        .restore_db_cluster_from_snapshot()
-        .db_cluster_identifier(&target.cluster_identifier)
-        .snapshot_identifier(plan.snapshot_to_restore())
-        .engine(&plan.source.engine)
-        .engine_version(&plan.source.engine_version)
-        .port(i32::from(target.port))
-        .db_subnet_group_name(&target.subnet_group)
-        .set_vpc_security_group_ids(Some(plan.quarantine_security_group_ids.clone()))
-        // The final group comes in Switch: what it preloads (pg_cron, for one) must not run before.
-        .db_cluster_parameter_group_name(&plan.quarantine_parameter_group)
-        .set_kms_key_id(target.kms_key_id.clone())
-        .storage_type(&target.storage_type)
-        .backup_retention_period(i32::from(target.backup_retention_days))
-        .enable_iam_database_authentication(target.iam_authentication)
-        .set_enable_cloudwatch_logs_exports(Some(target.log_exports.clone()))
-        .set_serverless_v2_scaling_configuration(scaling)
-        .engine_lifecycle_support(if target.extended_support {
-            "open-source-rds-extended-support"
-        } else {
-            "open-source-rds-extended-support-disabled"
-        })
-        // Our tags would mark people's own snapshots of the target as ours.
-        .copy_tags_to_snapshot(false)
-        // Protection comes in Switch: until then an undo must be able to remove the cluster.
-        .deletion_protection(false)
-        .set_tags(Some(ownership::tags(plan, plan.expires_at)))
-        .send()
-        .await;
+    let asked = match plan.snapshot_to_restore() {
+        Some(snapshot) => from_snapshot(client, plan, snapshot).await,
+        None => to_point_in_time(client, plan).await,
+    };
     let found = match asked {
-        Ok(answer) => answer.db_cluster,
-        Err(error) if wire_code(&error) == Some("DBClusterAlreadyExistsFault") => {
-            rds::find_cluster(client, &target.cluster_identifier).await?
-        }
-        Err(error) => {
-            if let (Some(copy), Some("DBClusterSnapshotNotFoundFault")) =
-                (&plan.copy, wire_code(&error))
-            {
-                let copy = &copy.identifier;
-                let text = format!("DB cluster snapshot `{copy}` was made and is gone");
-                return Err(StepError::new(&AR0037, text).caused_by(error));
-            }
-            return Err(StepError::from_sdk(
-                format!("restore cluster `{}`", target.cluster_identifier),
-                error,
-            ));
-        }
+        Ok(made) => made,
+        Err(Refused::Exists) => rds::find_cluster(client, &target.cluster_identifier).await?,
+        Err(Refused::Otherwise(error)) => return Err(error),
     };
     found.ok_or_else(|| {
         StepError::new(

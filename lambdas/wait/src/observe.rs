@@ -35,11 +35,7 @@ pub fn deadline_minutes(plan: &Plan, wait_for: WaitFor) -> u32 {
 pub async fn awaited_arns(restore: &Restore, wait_for: WaitFor) -> Result<Vec<String>, StepError> {
     let plan = restore.plan();
     Ok(match wait_for {
-        WaitFor::Copy => plan
-            .copy
-            .iter()
-            .map(|copy| plan.arn("cluster-snapshot", &copy.identifier))
-            .collect(),
+        WaitFor::Copy => plan.copies.iter().map(|copy| copy.arn.clone()).collect(),
         WaitFor::Cluster | WaitFor::Credentials => vec![plan.target.arn.clone()],
         // Only the wait itself knows the failure that Undo ends with; its heartbeat is short.
         WaitFor::Undo => Vec::new(),
@@ -91,11 +87,11 @@ pub async fn look(
 
 async fn copy(context: &Context, restore: &Restore) -> Result<Progress, StepError> {
     let plan = restore.plan();
-    let Some(copy) = &plan.copy else {
+    let Some(copy) = plan.copies.first() else {
         return Ok(Progress::Done(json!({ "snapshotCopy": null })));
     };
     let name = &copy.identifier;
-    let Some(found) = rds::find_snapshot(&context.aws.rds(&plan.target.region), name).await? else {
+    let Some(found) = rds::find_snapshot(&context.aws.rds(&copy.region), name).await? else {
         return Ok(missing(ResourceKind::SnapshotCopy, name));
     };
     let status = found.status().unwrap_or_default();

@@ -20,6 +20,7 @@ pub mod volume;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use volume::{Image, Volume};
 
@@ -130,6 +131,18 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When it does not come up; the message holds the end of its log.
     fn start(&self, home: &Path, listen: SocketAddr) -> Result<Box<dyn Server>, DatabaseError>;
+
+    /// Brings the database in `home`, as which another one began, to where the log of that one had come at a moment
+    /// of the machine's clock. `log_of` is the other one's home; its log goes on past that moment.
+    ///
+    /// # Errors
+    /// When the engine keeps no log to go back by, or its own tools fail.
+    fn recover(&self, home: &Path, log_of: &Path, until: SystemTime) -> Result<(), DatabaseError> {
+        let _ = (home, log_of, until);
+        Err(DatabaseError::State(
+            "this engine cannot go back to a point in time here",
+        ))
+    }
 }
 
 /// A running database server. Dropping it stops it, without care for its data.
@@ -159,6 +172,16 @@ pub trait Server: Send {
     /// # Errors
     /// When the engine's own tools fail.
     fn back_up(&mut self, home: &Path) -> Result<(), DatabaseError>;
+
+    /// Makes sure that the log in `home` holds everything until now, and something after it.
+    ///
+    /// # Errors
+    /// When the engine keeps no log to go back by, or the server refuses.
+    fn finish_log(&mut self) -> Result<(), DatabaseError> {
+        Err(DatabaseError::State(
+            "this engine cannot go back to a point in time here",
+        ))
+    }
 
     /// Stops in good order: the data directory is complete afterwards.
     ///

@@ -15,9 +15,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use postgres::{Client, Config, NoTls};
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 use super::certificates::{Authority, ServerCertificate};
 use super::discovery::Installation;
@@ -43,7 +45,7 @@ const INITDB: [&str; 7] = [
 ];
 
 /// Local data is thrown away, so nothing waits for the disk; a rehearsal runs several servers, so each is small.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -56,6 +58,8 @@ const SETTINGS: [&str; 19] = [
     "max_wal_senders=4",
     "max_wal_size=256MB",
     "min_wal_size=4MB",
+    // The whole log is kept: points in time are restored by it.
+    "wal_keep_size=1GB",
     "max_parallel_workers=2",
     // Processes that have nothing to do in a database of minutes.
     "autovacuum=off",
@@ -150,7 +154,7 @@ impl PostgresEngine {
             .args(INITDB)
             .arg("--pgdata")
             .arg(data(home.path())))?;
-        let mut server = self.launch(home.path(), None)?;
+        let mut server = self.launch(home.path(), None, &[])?;
         server.run_as_superuser("postgres", "CREATE DATABASE rdsadmin")?;
         server.run_as_superuser("postgres", &template_statements())?;
         server.stop_in_good_order()?;
@@ -170,6 +174,7 @@ impl PostgresEngine {
         &self,
         home: &Path,
         listen: Option<SocketAddr>,
+        more: &[String],
     ) -> Result<PostgresServer, DatabaseError> {
         let access = home.join("pg_hba.conf");
         fs::write(&access, ACCESS)
@@ -196,6 +201,7 @@ impl PostgresEngine {
                 listen,
                 address.port(),
             ))
+            .args(more.iter().flat_map(|setting| ["-c", setting.as_str()]))
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
@@ -232,7 +238,38 @@ impl Engine for PostgresEngine {
     }
 
     fn start(&self, home: &Path, listen: SocketAddr) -> Result<Box<dyn Server>, DatabaseError> {
-        Ok(Box::new(self.launch(home, Some(listen))?))
+        Ok(Box::new(self.launch(home, Some(listen), &[])?))
+    }
+
+    fn recover(&self, home: &Path, log_of: &Path, until: SystemTime) -> Result<(), DatabaseError> {
+        let archive = self.root.directory("log")?;
+        copy_files(self.account(), &data(log_of).join("pg_wal"), archive.path())?;
+        self.replay(home, archive.path(), until)
+    }
+}
+
+impl PostgresEngine {
+    /// Replays a log that lies in `archive` until a moment, and goes on from there in a history of its own.
+    fn replay(&self, home: &Path, archive: &Path, until: SystemTime) -> Result<(), DatabaseError> {
+        let signal = data(home).join("recovery.signal");
+        fs::write(&signal, "")
+            .and_then(|()| self.account().hand_over(&signal, 0o600))
+            .map_err(DatabaseError::files(format!("write {}", signal.display())))?;
+        let until = OffsetDateTime::from(until);
+        let format = format_description!(
+            "[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:6]+00"
+        );
+        let until = until
+            .format(format)
+            .map_err(|_| DatabaseError::State("that is no time"))?;
+        let settings = [
+            format!("restore_command=cp '{}'/%f %p", archive.display()),
+            format!("recovery_target_time={until}"),
+            "recovery_target_action=promote".to_owned(),
+            // It answers when it has come to that moment, and not before.
+            "hot_standby=off".to_owned(),
+        ];
+        self.launch(home, None, &settings)?.stop_in_good_order()
     }
 }
 
@@ -365,6 +402,15 @@ impl Server for PostgresServer {
             .arg(self.port.to_string())
             .arg("--pgdata")
             .arg(data(home)))
+    }
+
+    fn finish_log(&mut self) -> Result<(), DatabaseError> {
+        // A replay stops at the first commit after its moment, so there must be one.
+        let statements = "SELECT pg_current_xact_id(); SELECT pg_switch_wal()";
+        for statement in statements.split(';') {
+            self.run("finish the log", "postgres", statement)?;
+        }
+        Ok(())
     }
 
     fn stop(mut self: Box<Self>) -> Result<(), DatabaseError> {

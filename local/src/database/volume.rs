@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use super::storage::{DataRoot, Directory, copy_files};
 use super::{Bootstrap, Credentials, DatabaseError, Engine, Server};
@@ -51,6 +52,8 @@ pub struct Volume {
 struct State {
     content: Content,
     pending: Option<Credentials>,
+    /// What the database was when its first server started, and when that server was ready.
+    began: Option<(Image, SystemTime)>,
 }
 
 enum Content {
@@ -73,6 +76,7 @@ impl Volume {
         let state = State {
             content: Content::Image(image.content),
             pending: image.pending,
+            began: None,
         };
         Self {
             store,
@@ -95,6 +99,13 @@ impl Volume {
             }
             stop_server(&mut state)?;
         }
+        let first = match &state.content {
+            Content::Image(content) => Some(Image {
+                content: content.clone(),
+                pending: state.pending.clone(),
+            }),
+            _ => None,
+        };
         let (directory, bootstrap) = materialise(store, &state.content)?;
         let mut server = store.engine.start(directory.path(), listen)?;
         if let Some(bootstrap) = bootstrap {
@@ -102,6 +113,9 @@ impl Volume {
         }
         if let Some(credentials) = state.pending.take() {
             server.reset_master(&credentials)?;
+        }
+        if let Some(first) = first {
+            state.began = Some((first, machine_time()));
         }
         state.content = Content::Running(Running {
             server,
@@ -167,6 +181,40 @@ impl Volume {
         Ok(Image { content, pending })
     }
 
+    /// The data as it was at a moment of the machine's clock, by the log of the server that runs.
+    ///
+    /// # Errors
+    /// When no server runs that could have written a log, or its engine cannot go back.
+    pub fn image_at(&self, until: SystemTime) -> Result<Image, DatabaseError> {
+        let mut state = self.lock();
+        let State { content, began, .. } = &mut *state;
+        let (Content::Running(running), Some(store)) = (content, &self.store) else {
+            drop(state);
+            // Without a server nothing changes.
+            return self.image();
+        };
+        let Some((first, ready)) = began else {
+            return Err(DatabaseError::State("the volume has no beginning"));
+        };
+        if until < *ready {
+            return Ok(first.clone());
+        }
+        running.server.finish_log()?;
+        let copy = store.root.directory("recovery")?;
+        match &first.content {
+            ImageContent::Empty(_) => store.engine.initialise(copy.path())?,
+            ImageContent::Stored(image) => {
+                copy_files(store.root.account(), image.path(), copy.path())?;
+            }
+        }
+        let log_of = running.directory.path();
+        store.engine.recover(copy.path(), log_of, until)?;
+        Ok(Image {
+            content: ImageContent::Stored(copy),
+            pending: None,
+        })
+    }
+
     /// Sets the master password: now if a server runs, else when the next one starts.
     ///
     /// # Errors
@@ -211,6 +259,15 @@ impl Volume {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// The time by which servers stamp what they commit.
+pub fn machine_time() -> SystemTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "database servers read the machine's clock, whatever the world's says"
+    )]
+    SystemTime::now()
 }
 
 /// The directory to run in, and what to create in it when it is new.

@@ -448,6 +448,7 @@ const OPERATIONS: &[Operation] = &[
                 "SourceDBClusterIdentifier",
                 "SourceDbClusterResourceId",
                 "RestoreType",
+                "RestoreToTime",
                 "UseLatestRestorableTime",
                 "AssociatedRoles",
             ],

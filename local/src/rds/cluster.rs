@@ -133,7 +133,19 @@ impl Cluster {
         }
     }
 
-    pub(super) fn write(&self, book: &Book, xml: &mut Xml) {
+    /// The times to which it can be restored. `latest` is the world's.
+    pub(super) fn restorable(
+        &self,
+        now: OffsetDateTime,
+        latest: Option<OffsetDateTime>,
+    ) -> (OffsetDateTime, Option<OffsetDateTime>) {
+        let kept = time::Duration::days(self.configuration.backup_retention_period.into());
+        let earliest = self.created.max(now - kept);
+        (earliest, latest.filter(|latest| *latest >= earliest))
+    }
+
+    pub(super) fn write(&self, rds: &Inner, book: &Book, xml: &mut Xml) {
+        let (earliest, latest) = self.restorable(rds.now(), rds.latest_moment());
         xml.text("AllocatedStorage", 1)
             .strings(
                 "AvailabilityZones",
@@ -154,7 +166,8 @@ impl Cluster {
             .text("DbClusterResourceId", &self.resource_id)
             .text("DBClusterArn", self.arn())
             .time("ClusterCreateTime", self.created)
-            .time("EarliestRestorableTime", self.created)
+            .time("EarliestRestorableTime", earliest)
+            .some("LatestRestorableTime", latest.map(super::xml::timestamp))
             .text("CloneGroupId", &self.clone_group)
             .text("CrossAccountClone", false)
             .text("ActivityStreamStatus", "stopped")
@@ -371,6 +384,7 @@ pub(super) fn make_available(
     kind: Kind,
 ) {
     let id = resource_id.to_owned();
+    rds.keep_moments();
     rds.flow(move |flow| async move {
         if fate.ending == Ending::Never {
             return None;
@@ -425,7 +439,7 @@ pub(super) fn answer(rds: &Inner, resource_id: &str) -> Answer {
             .get(resource_id)
             .ok_or_else(|| errors::cluster_not_found(resource_id))?;
         Ok(Xml::of(|xml| {
-            xml.within("DBCluster", |xml| cluster.write(book, xml));
+            xml.within("DBCluster", |xml| cluster.write(rds, book, xml));
         }))
     })
 }
@@ -475,7 +489,7 @@ pub(super) fn describe(rds: &Inner, call: &Call) -> Answer {
                 "DBClusters",
                 "DBCluster",
                 page.items,
-                |xml, cluster| cluster.write(book, xml),
+                |xml, cluster| cluster.write(rds, book, xml),
             );
         }))
     })

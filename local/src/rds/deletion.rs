@@ -245,7 +245,7 @@ pub(super) fn delete_snapshot(rds: &Arc<Inner>, call: &Call) -> Answer {
         if snapshot.place != call.place {
             return Err(errors::snapshot_not_found(text));
         }
-        if snapshot.kind == SnapshotType::Automated {
+        if snapshot.kind != SnapshotType::Manual {
             return Err(errors::snapshot_state(
                 "Automated snapshots cannot be deleted",
             ));

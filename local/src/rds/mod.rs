@@ -27,6 +27,7 @@ mod instance;
 mod lifecycle;
 mod listing;
 mod modification;
+mod moments;
 mod names;
 mod parameter_groups;
 mod quotas;
@@ -67,6 +68,8 @@ pub use settings::{Data, Durations, Quotas, RdsSettings};
 pub use tags::Tags;
 pub use trouble::{Kind, Trouble};
 
+use moments::Moments;
+use snapshot::SnapshotType;
 use state::Book;
 use trouble::Script;
 
@@ -87,6 +90,7 @@ struct Inner {
     book: Mutex<Book>,
     changed: watch::Sender<u64>,
     troubles: Mutex<Vec<Script>>,
+    moments: Moments,
     addresses: Addresses,
     postgres: Option<Store>,
     authority: Option<Arc<Authority>>,
@@ -125,6 +129,7 @@ impl Rds {
             book: Mutex::new(Book::new(settings.seed)),
             changed: watch::Sender::new(0),
             troubles: Mutex::default(),
+            moments: Moments::default(),
             addresses: Addresses::new(
                 settings.addresses,
                 settings.seed,
@@ -202,7 +207,15 @@ impl Rds {
         place: &Place,
         cluster: &str,
     ) -> Result<String, String> {
-        snapshot::take_automated(&self.inner, place, cluster).await
+        snapshot::take_unasked(&self.inner, place, cluster, SnapshotType::Automated).await
+    }
+
+    /// Takes a snapshot as AWS Backup does, at once; gives its name, `awsbackup:job-` and more.
+    ///
+    /// # Errors
+    /// As [`Rds::take_automated_snapshot`].
+    pub async fn take_backup(&self, place: &Place, cluster: &str) -> Result<String, String> {
+        snapshot::take_unasked(&self.inner, place, cluster, SnapshotType::AwsBackup).await
     }
 
     /// Runs statements as the superuser on a cluster's server: to prepare what a master user of real Aurora

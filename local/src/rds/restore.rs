@@ -1,11 +1,13 @@
-//! Restoring: a new cluster from a snapshot, or from another cluster as it is now.
+//! Restoring: a new cluster from a snapshot, or from another cluster as it is now or was.
 //!
 //! Only storage is restored. There is no instance and so nothing to connect to,
 //! settings are defaults unless the call gives them, and the master password is
 //! the source's until it is changed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
 
 use super::api::{Answer, Call};
 use super::catalog::{DbEngine, numbers};
@@ -99,11 +101,6 @@ async fn encryption_of_restore(
 pub(super) async fn to_point_in_time(rds: &Arc<Inner>, call: &Call) -> Answer {
     let form = &call.form;
     let id = form.new_identifier("DBClusterIdentifier")?;
-    if form.flag("UseLatestRestorableTime")? != Some(true) {
-        return Err(errors::not_implemented(
-            "points in time other than UseLatestRestorableTime",
-        ));
-    }
     let on_write = match form.text("RestoreType").unwrap_or("full-copy") {
         "full-copy" => false,
         "copy-on-write" => true,
@@ -113,13 +110,18 @@ pub(super) async fn to_point_in_time(rds: &Arc<Inner>, call: &Call) -> Answer {
             )));
         }
     };
+    let at = time_asked_for(call, on_write)?;
     rds.refuse_if_scripted(Kind::RestoredCluster, &id)?;
-    let source = rds.read(|book| live_source(book, call, on_write))?;
+    let source = rds.read(|book| live_source(book, call, on_write, rds.latest_moment()))?;
+    let moment = at.map(|at| source.moment(rds, at)).transpose()?;
     let encryption = encryption_of_restore(rds, call, &source.encryption).await?;
     let volume = source.volume;
-    let image = blocking(move || volume.image())
-        .await
-        .map_err(|error| errors::invalid_restore(error.to_string()))?;
+    let image = blocking(move || match moment {
+        Some(moment) => volume.image_at(moment),
+        None => volume.image(),
+    })
+    .await
+    .map_err(|error| errors::invalid_restore(error.to_string()))?;
     let durations = &rds.settings.durations;
     let cloned = on_write && source.clones < MOST_CLONES;
     let (in_life, clone_group) = if cloned {
@@ -151,6 +153,23 @@ pub(super) async fn to_point_in_time(rds: &Arc<Inner>, call: &Call) -> Answer {
     )
 }
 
+/// The time that is asked for; none for the latest.
+fn time_asked_for(call: &Call, on_write: bool) -> Result<Option<OffsetDateTime>, ApiError> {
+    let latest = call.form.flag("UseLatestRestorableTime")?.unwrap_or(false);
+    match call.form.time("RestoreToTime")? {
+        Some(_) if on_write => Err(errors::invalid_combination(
+            "RestoreToTime can't be specified for the RestoreType copy-on-write",
+        )),
+        Some(_) if latest => Err(errors::invalid_combination(
+            "RestoreToTime and UseLatestRestorableTime can't be specified together",
+        )),
+        None if !latest => Err(errors::invalid_combination(
+            "Either RestoreToTime or UseLatestRestorableTime must be specified",
+        )),
+        at => Ok(at),
+    }
+}
+
 /// What a point-in-time restore takes from its source.
 struct LiveSource {
     origin: Origin,
@@ -158,9 +177,29 @@ struct LiveSource {
     volume: Arc<crate::database::Volume>,
     clone_group: String,
     clones: usize,
+    restorable: (OffsetDateTime, Option<OffsetDateTime>),
 }
 
-fn live_source(book: &Book, call: &Call, on_write: bool) -> Result<LiveSource, ApiError> {
+impl LiveSource {
+    /// The moment of the machine's clock that a time of this world is, if this cluster can be restored to it.
+    fn moment(&self, rds: &Inner, at: OffsetDateTime) -> Result<SystemTime, ApiError> {
+        let (earliest, latest) = self.restorable;
+        if at < earliest || latest.is_none_or(|latest| at > latest) {
+            return Err(errors::invalid_value(format!(
+                "The DB cluster {} can't be restored to {at}: restorable times are {earliest} to {latest:?}",
+                self.origin.cluster_id
+            )));
+        }
+        Ok(rds.moments.machine_time(at))
+    }
+}
+
+fn live_source(
+    book: &Book,
+    call: &Call,
+    on_write: bool,
+    latest: Option<OffsetDateTime>,
+) -> Result<LiveSource, ApiError> {
     let source = match (
         call.form.text("SourceDBClusterIdentifier"),
         call.form.text("SourceDbClusterResourceId"),
@@ -190,6 +229,7 @@ fn live_source(book: &Book, call: &Call, on_write: bool) -> Result<LiveSource, A
         encryption: source.encryption.clone(),
         volume: Arc::clone(&source.volume),
         clone_group: source.clone_group.clone(),
+        restorable: source.restorable(call.now, latest),
         clones: book
             .clusters
             .values()

@@ -21,7 +21,7 @@ use super::state::{Book, Status};
 use super::tags::Tags;
 use super::trouble::{Ending, Kind};
 use super::xml::Xml;
-use super::{Inner, quotas};
+use super::{Inner, hex_of, quotas};
 use crate::database::Image;
 use crate::request::ApiError;
 
@@ -31,6 +31,8 @@ pub(super) enum SnapshotType {
     Manual,
     /// Made by RDS, named `rds:…`: it can be copied and restored, not shared or deleted.
     Automated,
+    /// Made by AWS Backup, named `awsbackup:job-…`: likewise. It counts in no quota.
+    AwsBackup,
 }
 
 impl SnapshotType {
@@ -38,6 +40,7 @@ impl SnapshotType {
         match self {
             Self::Manual => "manual",
             Self::Automated => "automated",
+            Self::AwsBackup => "awsbackup",
         }
     }
 }
@@ -357,32 +360,30 @@ pub(super) async fn take_image(flow: &Flow, snapshot: &str) -> Option<bool> {
     }
 }
 
-/// The snapshot RDS takes every day, at once.
-pub(super) async fn take_automated(
+/// The snapshot that RDS takes every day, or that AWS Backup takes, at once.
+pub(super) async fn take_unasked(
     rds: &Arc<Inner>,
     place: &Place,
     cluster: &str,
+    kind: SnapshotType,
 ) -> Result<String, String> {
     let format = format_description!("[year]-[month]-[day]-[hour]-[minute]");
     let now = rds.now();
     let (resource_id, name, volume) = rds
         .edit(|book| {
             let cluster = book.cluster(place, cluster)?;
-            let name = format!(
-                "rds:{}-{}",
-                cluster.id,
-                now.format(&format).unwrap_or_default()
-            );
+            let moment = now.format(&format).unwrap_or_default();
+            let name = match kind {
+                SnapshotType::AwsBackup => {
+                    format!(
+                        "awsbackup:job-{}",
+                        hex_of(&format!("{place}/{}/{now}", cluster.id), 32)
+                    )
+                }
+                _ => format!("rds:{}-{moment}", cluster.id),
+            };
             let (cluster, volume) = (cluster.resource_id.clone(), Arc::clone(&cluster.volume));
-            let id = insert(
-                rds,
-                book,
-                now,
-                &cluster,
-                &name,
-                SnapshotType::Automated,
-                Tags::default(),
-            )?;
+            let id = insert(rds, book, now, &cluster, &name, kind, Tags::default())?;
             Ok((id, name, volume))
         })
         .map_err(|error: ApiError| error.to_string())?;
@@ -478,12 +479,7 @@ impl Scope {
                 public: true,
                 kind: None,
             },
-            Some("awsbackup") => Self {
-                own: false,
-                shared: false,
-                public: false,
-                kind: None,
-            },
+            Some("awsbackup") => own(Some(SnapshotType::AwsBackup)),
             Some(other) => {
                 return Err(errors::invalid_value(format!(
                     "Invalid value for SnapshotType: {other}"
@@ -497,7 +493,9 @@ impl Scope {
 
     fn holds(&self, snapshot: &Snapshot, account: &str) -> bool {
         if snapshot.place.account == account {
-            return self.own && self.kind.is_none_or(|kind| kind == snapshot.kind);
+            // AWS Backup's are shown to who asks for them.
+            let unasked = snapshot.kind != SnapshotType::AwsBackup;
+            return self.own && self.kind.map_or(unasked, |kind| kind == snapshot.kind);
         }
         (self.shared && snapshot.shared_with.contains(account))
             || (self.public && snapshot.shared_with.contains("all"))

@@ -1,58 +1,115 @@
 //! Whether the snapshot is copied first, and why.
 
+use aurora_restore_core::errors::{AR0001, AR0010};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::plan::{CopyReason, SnapshotCopy, SourceSnapshot};
-use aurora_restore_core::rds;
-use aurora_restore_core::request::{Request, Waits};
+use aurora_restore_core::plan::{CopyReason, SnapshotCopy, Source, rds_arn};
+use aurora_restore_core::request::{Request, SnapshotType, Waits};
+use aurora_restore_core::{StepError, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 use time::OffsetDateTime;
 
 use super::source::taken_at;
 
-/// The copy, if the snapshot cannot be restored as it is.
-pub(super) fn snapshot_copy(
+/// Where the target is made.
+pub(super) struct Home<'a> {
+    pub(super) account: &'a str,
+    pub(super) region: &'a str,
+}
+
+/// The copies, if the snapshot cannot be restored as it is.
+///
+/// One call copies across accounts or across regions. Whether it copies an encrypted snapshot across both, the
+/// documentation says both ways (Aurora User Guide, "Copying a DB cluster snapshot"), so then two calls do: into
+/// this account in the snapshot's region, and from there.
+pub(super) fn snapshot_copies(
     request: &Request,
-    source: &SourceSnapshot,
+    source: &Source,
     expiring: bool,
-    account: &str,
-    region: &str,
+    home: &Home<'_>,
     id: &RestoreId,
-) -> Option<SnapshotCopy> {
+) -> Result<Vec<SnapshotCopy>, StepError> {
+    let Some(snapshot_arn) = source.snapshot_arn() else {
+        return Ok(Vec::new());
+    };
+    let reasons = reasons(source, expiring, home);
+    let crosses = |reason| reasons.contains(&reason);
+    let both = crosses(CopyReason::Region) && crosses(CopyReason::Account);
+    let twice = source.encrypted && both;
+    let first_key = request.source.copy_kms_key_id.as_ref();
+    if let Some(key) = first_key.filter(|_| !twice) {
+        return Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `source.copyKmsKeyId`: `{key}`, expected no such field: only an encrypted snapshot of another account in another region is copied twice"
+            ),
+        ));
+    }
+    let to = |region: &str, source_arn: String, key: Option<&String>, reasons| {
+        let identifier = id.snapshot_copy();
+        SnapshotCopy {
+            arn: rds_arn(region, home.account, "cluster-snapshot", &identifier),
+            identifier,
+            region: region.to_owned(),
+            source_arn,
+            // An unencrypted snapshot cannot be encrypted by copying; the restore call does that.
+            kms_key_id: key.filter(|_| source.encrypted).cloned(),
+            reasons,
+            quota: None,
+        }
+    };
+    let last_key = request.target.kms_key_id.as_ref();
+    if reasons.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !twice {
+        let only = to(home.region, snapshot_arn.to_owned(), last_key, reasons);
+        return Ok(vec![only]);
+    }
+    if first_key.is_none() {
+        return Err(StepError::new(
+            &AR0010,
+            format!(
+                "`{snapshot_arn}` is encrypted, another account's and in another region: it is copied twice, and the first copy needs a key of {}, and source.copyKmsKeyId is absent",
+                source.region
+            ),
+        ));
+    }
+    let (across_regions, within): (Vec<_>, Vec<_>) = reasons
+        .into_iter()
+        .partition(|reason| *reason == CopyReason::Region);
+    let first = to(&source.region, snapshot_arn.to_owned(), first_key, within);
+    let second = to(home.region, first.arn.clone(), last_key, across_regions);
+    Ok(vec![first, second])
+}
+
+fn reasons(source: &Source, expiring: bool, home: &Home<'_>) -> Vec<CopyReason> {
     let foreign_key = source
         .kms_key_id
         .as_deref()
         .filter(|key| rds::is_arn(key))
         .and_then(|key| rds::arn_field(key, 4))
-        .is_some_and(|owner| owner != account);
-    let reasons: Vec<CopyReason> = [
-        (source.region != region, CopyReason::Region),
-        (source.account != account, CopyReason::Account),
+        .is_some_and(|owner| owner != home.account);
+    [
+        (source.region != home.region, CopyReason::Region),
+        (source.account != home.account, CopyReason::Account),
         (foreign_key, CopyReason::Key),
         (expiring, CopyReason::Expiring),
     ]
     .into_iter()
     .filter_map(|(needed, reason)| needed.then_some(reason))
-    .collect();
-    (!reasons.is_empty()).then(|| SnapshotCopy {
-        identifier: id.snapshot_copy(),
-        // An unencrypted snapshot cannot be encrypted by copying; the restore call does that.
-        kms_key_id: request
-            .target
-            .kms_key_id
-            .clone()
-            .filter(|_| source.encrypted),
-        reasons,
-    })
+    .collect()
 }
 
-/// Whether RDS would delete an automated snapshot before the run has restored it.
+/// Whether RDS or AWS Backup would delete a snapshot, or may, before the run has restored it.
 pub(super) fn is_expiring(
     snapshot: &DbClusterSnapshot,
     live: Option<&DbCluster>,
     needed_until: OffsetDateTime,
 ) -> bool {
-    if snapshot.snapshot_type() != Some("automated") {
-        return false;
+    match snapshot.snapshot_type() {
+        Some("automated") => {}
+        // AWS Backup deletes by a lifecycle that RDS does not know.
+        kind => return kind == Some(SnapshotType::AwsBackup.name()),
     }
     // Without its cluster nobody can tell how long RDS keeps it.
     let Some(days) = live.and_then(DbCluster::backup_retention_period) else {

@@ -1,18 +1,20 @@
-//! From request to plan: the snapshot, what the source tells, and what is made of it.
+//! From request to plan: what of the source is restored, what it tells, and what is made of it.
 
+mod cluster;
 mod copy;
 mod source;
 mod target;
 
 use aurora_restore_core::errors::{AR0001, AR0006};
-use aurora_restore_core::plan::{ApprovalNeeded, SourceSnapshot};
-use aurora_restore_core::request::Request;
+use aurora_restore_core::plan::{ApprovalNeeded, Source};
+use aurora_restore_core::request::{Request, Wanted};
 use aurora_restore_core::settings::{Consent, DeployedSettings};
 use aurora_restore_core::{Context, Plan, StepError, rds};
+use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 
 use crate::Execution;
-use copy::{is_expiring, longest, snapshot_copy};
-use source::{describe_source, find_snapshot, live_source, source_secret};
+use copy::{Home, is_expiring, longest, snapshot_copies};
+use source::{describe_source, live_source, named_snapshot, newest_snapshot, source_secret};
 use target::{family, target};
 
 /// Where a plan comes from.
@@ -33,17 +35,13 @@ pub(crate) async fn plan(
     let now = context.clock.now();
     let account = own_account(context, origin.execution.arn).await?;
     let region = context.aws.region().to_owned();
-    let source_region = request
-        .source
-        .region
-        .clone()
-        .unwrap_or_else(|| region.clone());
-
-    let snapshot = find_snapshot(context, request, &source_region).await?;
-    let source = describe_source(&snapshot, request, &source_region)?;
-    let source_name = &source.cluster_identifier;
+    let Resolved {
+        source,
+        live,
+        snapshot,
+    } = resolve(context, request, &account, &region).await?;
     origin.settings.permit(
-        source_name,
+        &source.cluster_identifier,
         &source.account,
         &account,
         &request.target.cluster_identifier,
@@ -55,19 +53,21 @@ pub(crate) async fn plan(
     let approval = approval(request, origin)?;
     // Nothing is made before somebody agreed, which may be as late as this.
     let begins = now + waited_for(approval.as_ref());
-    let live = live_source(context, &source, &account).await?;
     refuse_source_as_target(request, &source, &account, &region)?;
 
     let target = target(request, &source, live.as_ref(), &account, &region);
-    let expiring = is_expiring(&snapshot, live.as_ref(), begins + longest(&request.waits));
-    let copy = snapshot_copy(
+    let until = begins + longest(&request.waits);
+    let expiring = snapshot.is_some_and(|found| is_expiring(&found, live.as_ref(), until));
+    let copies = snapshot_copies(
         request,
         &source,
         expiring,
-        &account,
-        &region,
+        &Home {
+            account: &account,
+            region: &region,
+        },
         origin.execution.id,
-    );
+    )?;
     let source_master_secret_arn = source_secret(request, live.as_ref())?;
     let secret_name = request
         .credentials
@@ -87,7 +87,7 @@ pub(crate) async fn plan(
         profile: origin.profile.map(str::to_owned),
         planned_at: now,
         source,
-        copy,
+        copies,
         target,
         quarantine_security_group_ids: origin.settings.quarantine_security_group_ids.clone(),
         quarantine_parameter_group: quarantine_parameter_group
@@ -135,6 +135,55 @@ fn waited_for(approval: Option<&ApprovalNeeded>) -> time::Duration {
     time::Duration::minutes(minutes.into())
 }
 
+/// The source, the cluster itself where it can be seen, and the snapshot where one is restored.
+struct Resolved {
+    source: Source,
+    live: Option<DbCluster>,
+    snapshot: Option<DbClusterSnapshot>,
+}
+
+async fn resolve(
+    context: &Context,
+    request: &Request,
+    account: &str,
+    region: &str,
+) -> Result<Resolved, StepError> {
+    let wanted = request.source.wanted();
+    let wanted = wanted.map_err(|problem| StepError::new(&AR0001, problem))?;
+    let there = request.source.region.as_deref().unwrap_or(region);
+    let here = cluster::Place { account, region };
+    let snapshot = match wanted {
+        Wanted::Latest => newest_snapshot(context, request, there, None).await?,
+        Wanted::LatestBefore(at) => newest_snapshot(context, request, there, Some(at)).await?,
+        Wanted::Snapshot(snapshot) => named_snapshot(context, snapshot, there).await?,
+        Wanted::PointInTime(at) => {
+            let (source, live) = cluster::point_in_time(context, request, &here, at).await?;
+            return Ok(Resolved::of_cluster(source, live));
+        }
+        Wanted::Clone => {
+            let (source, live) = cluster::clone(context, request, &here).await?;
+            return Ok(Resolved::of_cluster(source, live));
+        }
+    };
+    let source = describe_source(&snapshot, request, there)?;
+    let live = live_source(context, &source, account).await?;
+    Ok(Resolved {
+        source,
+        live,
+        snapshot: Some(snapshot),
+    })
+}
+
+impl Resolved {
+    fn of_cluster(source: Source, live: DbCluster) -> Self {
+        Self {
+            source,
+            live: Some(live),
+            snapshot: None,
+        }
+    }
+}
+
 /// The account the pipeline runs in: the execution's own.
 async fn own_account(context: &Context, execution_arn: &str) -> Result<String, StepError> {
     if let Some(account) = rds::arn_field(execution_arn, 4) {
@@ -149,7 +198,7 @@ async fn own_account(context: &Context, execution_arn: &str) -> Result<String, S
 
 fn refuse_source_as_target(
     request: &Request,
-    source: &SourceSnapshot,
+    source: &Source,
     account: &str,
     region: &str,
 ) -> Result<(), StepError> {

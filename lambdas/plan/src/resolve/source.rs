@@ -1,50 +1,61 @@
-//! The source: the snapshot that was asked for, what it tells, and the cluster it was taken of.
+//! The source as a snapshot: the one that was asked for, what it tells, and the cluster it was taken of.
 
 use aurora_restore_core::errors::{AR0007, AR0008, AR0024};
-use aurora_restore_core::plan::SourceSnapshot;
-use aurora_restore_core::request::Request;
+use aurora_restore_core::plan::{Source, SourceKind};
+use aurora_restore_core::request::{Request, SnapshotType};
 use aurora_restore_core::status::{self, Meaning};
-use aurora_restore_core::{Context, StepError, ownership, rds};
+use aurora_restore_core::{Context, StepError, ledger, ownership, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 use time::OffsetDateTime;
 
-/// The snapshot that was asked for: by name or ARN, or the newest usable one of the cluster.
-pub(super) async fn find_snapshot(
+/// The snapshot of this name or ARN.
+pub(super) async fn named_snapshot(
+    context: &Context,
+    snapshot: &str,
+    region: &str,
+) -> Result<DbClusterSnapshot, StepError> {
+    let found = rds::find_snapshot(&context.aws.rds(region), snapshot).await?;
+    found.ok_or_else(|| {
+        StepError::new(
+            &AR0007,
+            format!("there is no snapshot `{snapshot}` in {region}"),
+        )
+    })
+}
+
+/// The newest usable snapshot of the cluster, of these types, not taken after `before`.
+pub(super) async fn newest_snapshot(
     context: &Context,
     request: &Request,
     region: &str,
+    before: Option<OffsetDateTime>,
 ) -> Result<DbClusterSnapshot, StepError> {
-    let client = context.aws.rds(region);
     let source = &request.source;
-    if source.snapshot != "latest" {
-        let found = rds::find_snapshot(&client, &source.snapshot).await?;
-        return found.ok_or_else(|| {
-            StepError::new(
-                &AR0007,
-                format!("there is no snapshot `{}` in {region}", source.snapshot),
-            )
-        });
-    }
-    let snapshots = rds::snapshots_of(&client, &source.cluster_identifier).await?;
+    let types = source
+        .snapshot_types
+        .as_deref()
+        .unwrap_or(&SnapshotType::ALL);
+    let cluster = &source.cluster_identifier;
+    let snapshots = rds::snapshots_of(&context.aws.rds(region), cluster, types).await?;
     // The temporary copy of another restore is nobody's backup.
     let usable = snapshots.into_iter().filter(|snapshot| {
-        is_usable(snapshot) && !ownership::is_made_by_a_restore(snapshot.tag_list())
+        is_usable(snapshot)
+            && !ownership::is_made_by_a_restore(snapshot.tag_list())
+            && before.is_none_or(|before| taken_at(snapshot) <= before)
     });
-    usable
-        .max_by_key(|snapshot| {
-            snapshot
-                .snapshot_create_time()
-                .map(|at| (at.secs(), at.subsec_nanos()))
-        })
-        .ok_or_else(|| {
-            StepError::new(
-                &AR0007,
-                format!(
-                    "cluster `{}` has no available snapshot in {region}",
-                    source.cluster_identifier
-                ),
-            )
-        })
+    usable.max_by_key(taken_at).ok_or_else(|| {
+        let kinds: Vec<&str> = types.iter().map(|kind| kind.name()).collect();
+        let limit = before.map_or_else(String::new, |before| {
+            format!(" taken at {} or before", ledger::rfc3339(before))
+        });
+        StepError::new(
+            &AR0007,
+            format!(
+                "cluster `{cluster}` has no available snapshot{limit} in {region}, of type {}",
+                kinds.join(", ")
+            ),
+        )
+    })
 }
 
 fn is_usable(snapshot: &DbClusterSnapshot) -> bool {
@@ -55,7 +66,7 @@ pub(super) fn describe_source(
     snapshot: &DbClusterSnapshot,
     request: &Request,
     region: &str,
-) -> Result<SourceSnapshot, StepError> {
+) -> Result<Source, StepError> {
     let arn = required(snapshot.db_cluster_snapshot_arn(), "ARN")?;
     if !is_usable(snapshot) {
         let status = snapshot.status().unwrap_or("unknown");
@@ -85,7 +96,10 @@ pub(super) fn describe_source(
         .kms_key_id()
         .filter(|key| !key.is_empty())
         .map(str::to_owned);
-    Ok(SourceSnapshot {
+    Ok(Source {
+        kind: SourceKind::Snapshot {
+            snapshot_arn: arn.clone(),
+        },
         cluster_resource_id: snapshot.db_cluster_resource_id().map(str::to_owned),
         account: required(rds::arn_field(&arn, 4), "account")?,
         region: rds::arn_field(&arn, 3).unwrap_or(region).to_owned(),
@@ -101,32 +115,29 @@ pub(super) fn describe_source(
         encrypted: snapshot.storage_encrypted().unwrap_or(false) || kms_key_id.is_some(),
         kms_key_id,
         cluster_identifier: cluster,
-        snapshot_arn: arn,
         engine,
     })
 }
 
-fn required(value: Option<&str>, what: &str) -> Result<String, StepError> {
+/// What RDS tells of a snapshot or a cluster and a restore cannot do without.
+pub(super) fn required(value: Option<&str>, what: &str) -> Result<String, StepError> {
     let found = value.filter(|value| !value.is_empty());
     found.map(str::to_owned).ok_or_else(|| {
         StepError::new(
             &AR0008,
-            format!("RDS describes the snapshot without its {what}"),
+            format!("RDS describes the source without its {what}"),
         )
     })
 }
 
 pub(super) fn taken_at(snapshot: &DbClusterSnapshot) -> OffsetDateTime {
-    let seconds = snapshot
-        .snapshot_create_time()
-        .map_or(0, aws_sdk_rds::primitives::DateTime::secs);
-    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    rds::moment(snapshot.snapshot_create_time()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The source cluster itself, if it still exists where we can see it.
 pub(super) async fn live_source(
     context: &Context,
-    source: &SourceSnapshot,
+    source: &Source,
     account: &str,
 ) -> Result<Option<DbCluster>, StepError> {
     if source.account != account {

@@ -1,6 +1,6 @@
 //! The target: every setting explicit.
 
-use aurora_restore_core::plan::{SourceSnapshot, TargetCluster, rds_arn};
+use aurora_restore_core::plan::{Source, TargetCluster, rds_arn};
 use aurora_restore_core::request::{Request, ServerlessScaling};
 use aws_sdk_rds::types::DbCluster;
 
@@ -10,7 +10,7 @@ const EXTENDED_SUPPORT: &str = "open-source-rds-extended-support";
 /// Every setting of the target: the request's, else the source's where it can be seen, else the engine's.
 pub(super) fn target(
     request: &Request,
-    source: &SourceSnapshot,
+    source: &Source,
     live: Option<&DbCluster>,
     account: &str,
     region: &str,
