@@ -14,8 +14,10 @@ use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::approval::{REQUESTED_BY, Verdict};
 use aurora_restore_core::errors::{self, Code};
+use aurora_restore_core::fidelity;
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::profile::{self, Profile};
+use aurora_restore_core::report::Report;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -437,7 +439,9 @@ async fn status(arguments: StatusOf) -> Result<ExitCode> {
         format!("execution  {}", status.as_str()),
         format!("path       {}", path.path.join(" > ")),
     ];
+    let mut settings = Vec::new();
     if let Some(report) = report {
+        settings = unlike_the_source(&report);
         lines.push(format!("outcome    {}", report.outcome));
         lines.extend(report.approval.map(|approval| match approval.decision {
             Some(decision) => format!("approval   {decision}"),
@@ -450,6 +454,7 @@ async fn status(arguments: StatusOf) -> Result<ExitCode> {
             )
         }));
     }
+    lines.extend(settings);
     lines.extend(error.map(|error| format!("error      {error}")));
     lines.extend(cause.map(|cause| format!("cause      {cause}")));
     print(&lines.join("\n"))?;
@@ -483,6 +488,19 @@ async fn decide(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The settings of the target that are not as at the source, or not as planned.
+fn unlike_the_source(report: &Report) -> Vec<String> {
+    let unlike = report.settings.iter().filter(|row| {
+        matches!(
+            row.verdict,
+            fidelity::Verdict::Intended | fidelity::Verdict::Differs
+        )
+    });
+    unlike
+        .map(|row| format!("setting    {}: {}", row.subject(), row.detail()))
+        .collect()
 }
 
 async fn list(arguments: List) -> Result<ExitCode> {

@@ -11,6 +11,7 @@ mod api;
 mod approvals;
 mod cost;
 mod failures;
+mod fidelity;
 mod rds_failures;
 mod reaper;
 mod redrive;

@@ -158,7 +158,7 @@ async fn the_evidence_names_every_check() {
         "source's master password (AWSCURRENT) is refused",
         "no other role can log in",
         "orders are there",
-        "setting: engine version",
+        "settings are as planned",
     ] {
         assert!(
             run.report
@@ -265,12 +265,10 @@ async fn the_final_parameter_group_comes_in_switch_with_the_reboot_it_needs() {
         scene.cluster(TARGET).await.db_cluster_parameter_group(),
         Some("staging-params")
     );
-    let in_quarantine = run
-        .report
-        .evidence
-        .iter()
-        .find(|finding| finding.check == "setting: cluster parameter group in quarantine");
-    assert_eq!(in_quarantine.unwrap().detail, "default.aurora-postgresql15");
+    let mut settings = run.report.settings.iter();
+    let in_quarantine = settings.find(|row| row.setting == "cluster parameter group");
+    let in_quarantine = &in_quarantine.unwrap().found;
+    assert_eq!(in_quarantine, "default.aurora-postgresql15");
     let rebooted = scene
         .local
         .rds

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// The start of an execution that only the test knows.
 const STARTED_AT: &str = "2026-11-21T00:00:00.000Z";
 
-fn event(state: &str, over: Value) -> Value {
+pub(crate) fn event(state: &str, over: Value) -> Value {
     let mut event = json!({"restoreId": "restore-1", "state": state});
     for (name, value) in over.as_object().unwrap() {
         event[name] = value.clone();
@@ -95,7 +95,7 @@ async fn a_restore_step_that_comes_after_a_clean_failure_makes_nothing() {
 }
 
 /// The steps up to the point where the roles are locked.
-fn until_roles_are_locked(scene: &Scene) -> [(&'static str, Value); 5] {
+pub(crate) fn until_roles_are_locked(scene: &Scene) -> [(&'static str, Value); 5] {
     [
         ("plan", scene.plan_event("restore-1", STARTED_AT)),
         (

@@ -174,6 +174,9 @@ pub struct Evidence {
     pub verified_at: OffsetDateTime,
     /// All checks, in order.
     pub findings: Vec<Finding>,
+    /// Every setting of the target beside the plan's and the source's.
+    #[serde(default)]
+    pub settings: Vec<crate::fidelity::Compared>,
 }
 
 impl Evidence {

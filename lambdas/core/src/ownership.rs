@@ -4,11 +4,12 @@
 //! is changed or deleted unless it is in this restore's ledger, carries this
 //! restore's id in its tag, and has the resource id that was recorded for it.
 
-use aws_sdk_rds::types::Tag;
+use aws_sdk_rds::types::{DbClusterSnapshot, Tag};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::errors::{AR0012, StepError};
+use crate::names::RestoreId;
 use crate::plan::Plan;
 
 /// Tag that names the restore.
@@ -49,9 +50,12 @@ pub fn tag<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
         .and_then(Tag::value)
 }
 
-/// Whether these tags carry any restore's id.
-pub fn is_made_by_a_restore(tags: &[Tag]) -> bool {
-    tag(tags, RESTORE_ID_TAG).is_some()
+/// Whether a snapshot is the temporary copy of a restore. A snapshot of a restored cluster may carry the restore's
+/// tag, too, when the cluster copies its tags to snapshots; only the copy has the name that the restore gave it.
+pub fn is_copy_of_a_restore(snapshot: &DbClusterSnapshot) -> bool {
+    tag(snapshot.tag_list(), RESTORE_ID_TAG)
+        .and_then(|id| RestoreId::parse(id).ok())
+        .is_some_and(|id| snapshot.db_cluster_snapshot_identifier() == Some(&id.snapshot_copy()))
 }
 
 /// Whether these tags carry this restore's id.

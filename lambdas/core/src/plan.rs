@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::ledger::rfc3339;
-use crate::request::{Check, MasterPassword, ServerlessScaling, Waits};
+use crate::request::{
+    Check, ClusterRole, MasterPassword, Monitoring, PerformanceInsights, ServerlessScaling, Waits,
+};
 use crate::settings::DatabaseTls;
 
 /// The fully resolved request.
@@ -235,19 +237,14 @@ pub struct TargetCluster {
     pub cluster_identifier: String,
     /// Its ARN: the lock's key.
     pub arn: String,
-    /// The class of every instance.
-    pub instance_class: String,
-    /// Instances in all, writer first.
-    pub instances: u8,
+    /// Its instances, writer first.
+    pub instances: Vec<TargetInstance>,
     /// Groups that may reach it after Switch.
     pub security_group_ids: Vec<String>,
     /// Subnet group.
     pub subnet_group: String,
     /// Cluster parameter group.
     pub cluster_parameter_group: String,
-    /// Instance parameter group; the engine's default when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance_parameter_group: Option<String>,
     /// KMS key; the snapshot's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<String>,
@@ -255,6 +252,8 @@ pub struct TargetCluster {
     pub port: u16,
     /// Set in Switch.
     pub deletion_protection: bool,
+    /// Set in Switch.
+    pub copy_tags_to_snapshot: bool,
     /// Log-in with IAM tokens.
     pub iam_authentication: bool,
     /// Log types sent to CloudWatch Logs.
@@ -263,13 +262,87 @@ pub struct TargetCluster {
     pub storage_type: String,
     /// Days automated backups are kept.
     pub backup_retention_days: u8,
+    /// When backups are taken (UTC); left to RDS when absent, as all that may be absent below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_window: Option<String>,
+    /// When the cluster is maintained (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_window: Option<String>,
     /// Paid Extended Support: what a restore call leaves out is opted in.
     pub extended_support: bool,
-    /// For `db.serverless`.
+    /// For `db.serverless`; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serverless_scaling: Option<ServerlessScaling>,
-    /// Tags of the requester's own.
+    /// IAM roles that the database may assume.
+    #[serde(default)]
+    pub roles: Vec<ClusterRole>,
+    /// `IPV4` or `DUAL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_type: Option<String>,
+    /// Whether it is reachable from outside its network: never.
+    #[serde(default)]
+    pub publicly_accessible: bool,
+    /// The Data API. Switched on in Switch.
+    #[serde(default)]
+    pub data_api: bool,
+    /// Performance Insights of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_insights: Option<PerformanceInsights>,
+    /// The key of Performance Insights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_insights_kms_key_id: Option<String>,
+    /// `standard` or `advanced`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_insights_mode: Option<String>,
+    /// Tags of the requester's own, and the source's where they were asked for.
     pub tags: BTreeMap<String, String>,
+    /// What the source has for each setting, by the setting's path in this document.
+    #[serde(default)]
+    pub source_settings: BTreeMap<String, SourceSetting>,
+}
+
+/// An instance that is made, every setting explicit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetInstance {
+    /// Its class.
+    pub class: String,
+    /// Who becomes the writer when the writer fails: the lowest of 0 to 15.
+    pub promotion_tier: u8,
+    /// Where it runs; RDS chooses when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+    /// Its parameter group. Attached in Switch.
+    pub parameter_group: String,
+    /// Whether it is reachable from outside its network: never.
+    #[serde(default)]
+    pub publicly_accessible: bool,
+    /// The authority of its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_certificate: Option<String>,
+    /// Whether minor versions are installed in the maintenance window.
+    pub auto_minor_version_upgrade: bool,
+    /// When it is maintained (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_window: Option<String>,
+    /// Enhanced Monitoring.
+    pub monitoring: Monitoring,
+    /// Performance Insights.
+    pub performance_insights: PerformanceInsights,
+    /// The key of Performance Insights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_insights_kms_key_id: Option<String>,
+}
+
+/// What the source has for a setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceSetting {
+    /// Its value; null when it could not be seen, or cannot be where the target is.
+    pub value: serde_json::Value,
+    /// What of the request, or which rule, wants it otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intended_by: Option<String>,
 }
 
 impl Plan {
@@ -287,9 +360,33 @@ impl Plan {
 
     /// The identifiers of the target's instances, writer first.
     pub fn instance_identifiers(&self) -> Vec<String> {
-        (1..=self.target.instances)
-            .map(|number| crate::names::instance(&self.target.cluster_identifier, number))
+        (1_u8..)
+            .zip(&self.target.instances)
+            .map(|(number, _)| crate::names::instance(&self.target.cluster_identifier, number))
             .collect()
+    }
+
+    /// The target's settings by their paths, as [`crate::fidelity`] compares them.
+    pub fn target_settings(&self) -> serde_json::Value {
+        serde_json::to_value(&self.target).unwrap_or_default()
+    }
+
+    /// The key that the target will have, where its ARN is known before.
+    pub fn planned_key(&self) -> Option<&str> {
+        let own = self.target.kms_key_id.as_deref();
+        // Without a key of its own the target keeps the snapshot's; what a copy makes of it only the copy shows.
+        let kept = self
+            .source
+            .kms_key_id
+            .as_deref()
+            .filter(|_| self.copies.is_empty());
+        own.or(kept).filter(|key| crate::rds::is_arn(key))
+    }
+
+    /// The engine's own instance parameter group, which instances have in quarantine.
+    pub fn default_parameter_group(&self) -> String {
+        let source = &self.source;
+        format!("default.{}", family(&source.engine, &source.engine_version))
     }
 
     /// The moment by which every wait of the run is over, if each uses up its deadline.
@@ -328,6 +425,11 @@ impl Plan {
             .iter()
             .find(|copy| copy.arn.eq_ignore_ascii_case(arn))
     }
+}
+
+/// The parameter group family of an engine version: its major version.
+pub fn family(engine: &str, version: &str) -> String {
+    format!("{engine}{}", version.split('.').next().unwrap_or(version))
 }
 
 /// An RDS ARN.

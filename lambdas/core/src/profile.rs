@@ -300,7 +300,7 @@ mod tests {
     fn the_input_overrides_the_profile_field_by_field() {
         let input = json!({"profile": "nightly", "target": {"readers": 2}});
         let request = resolved(&input, &nightly(&json!(["target"]))).unwrap();
-        assert_eq!(request.target.readers, 2);
+        assert_eq!(request.target.readers, Some(2));
         assert_eq!(request.target.cluster_identifier, "orders-staging");
     }
 

@@ -416,7 +416,7 @@ impl Shown {
         if in_progress {
             self.copying.insert(arn.to_owned());
         }
-        if ownership::is_made_by_a_restore(snapshot.tag_list()) {
+        if ownership::is_copy_of_a_restore(snapshot) {
             self.of_restores += 1;
         }
         self.all.insert(arn.to_owned());

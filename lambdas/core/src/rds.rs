@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::Plan;
 use crate::errors::{AR0037, StepError, wire_code};
 use crate::ledger::{Resource, ResourceKind};
-use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, tag};
+use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, is_copy_of_a_restore, tag};
 use crate::request::SnapshotType;
 
 /// The cluster of this name.
@@ -412,7 +412,9 @@ pub async fn find_made(rds: &Client) -> Result<Vec<Found>, StepError> {
         .send();
     while let Some(snapshot) = snapshots.next().await {
         let snapshot = snapshot.map_err(|error| StepError::from_sdk("list snapshots", error))?;
-        found.push(Found::snapshot(&snapshot));
+        if is_copy_of_a_restore(&snapshot) {
+            found.push(Found::snapshot(&snapshot));
+        }
     }
     found.retain(|found| !found.restore_id.is_empty());
     Ok(found)

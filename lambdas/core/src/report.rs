@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::approval::{self, ApprovalReport};
 use crate::errors::StepError;
+use crate::fidelity::Compared;
 use crate::ledger::{
     Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, Status, restore_key,
     rfc3339,
@@ -63,6 +64,8 @@ pub struct Report {
     pub reaped_at: Option<String>,
     /// Each check with its result.
     pub evidence: Vec<Finding>,
+    /// Every setting of the target beside the plan's and the source's.
+    pub settings: Vec<Compared>,
     /// The story, state by state.
     pub steps: Vec<StepReport>,
     /// Where the time went.
@@ -119,6 +122,7 @@ impl Report {
             approval: None,
             reaped_at: None,
             evidence: Vec::new(),
+            settings: Vec::new(),
             steps: Vec::new(),
             seconds: Seconds::default(),
         }
@@ -153,6 +157,9 @@ pub async fn build(
     let plan: Option<Plan> = find("PLAN").and_then(|item| read(item, "plan"));
     let ending: Option<Ending> = meta.and_then(|item| read(item, "ending"));
     let evidence: Option<Evidence> = find("EVIDENCE").and_then(|item| read(item, "evidence"));
+    let (findings, settings) = evidence
+        .map(|evidence| (evidence.findings, evidence.settings))
+        .unwrap_or_default();
     let mut resources: Vec<Resource> = with_prefix(&items, "RESOURCE#")
         .filter_map(|item| read(item, "resource"))
         .collect();
@@ -200,9 +207,8 @@ pub async fn build(
         reaped_at: meta
             .and_then(|item| item.text("reapedAt"))
             .map(str::to_owned),
-        evidence: evidence
-            .map(|evidence| evidence.findings)
-            .unwrap_or_default(),
+        evidence: findings,
+        settings,
         seconds: seconds(&steps, meta, now),
         steps,
     }))

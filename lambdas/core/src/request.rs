@@ -223,12 +223,17 @@ fn moment(field: &str, text: &str) -> Result<OffsetDateTime, String> {
 pub struct Target {
     /// The DB cluster to make; must not exist.
     pub cluster_identifier: String,
-    /// Such as `db.r7g.large`.
-    pub instance_class: String,
-    /// Readers beside the writer.
-    #[serde(default)]
+    /// The class of every instance, such as `db.r7g.large`; that of each of the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_class: Option<String>,
+    /// Readers beside the writer. Absent: none beside an `instanceClass`, else as many as the source has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 15))]
-    pub readers: u8,
+    pub readers: Option<u8>,
+    /// Each instance by itself, the writer first; instead of `instanceClass` and `readers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub instances: Option<Vec<AskedInstance>>,
     /// The groups that may reach the target once it is proved safe. At least one.
     pub security_group_ids: Vec<String>,
     /// The source's when absent.
@@ -237,7 +242,7 @@ pub struct Target {
     /// The source's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_parameter_group: Option<String>,
-    /// The engine's default when absent.
+    /// The source's when absent. Attached in Switch, like the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_parameter_group: Option<String>,
     /// The KMS key of the target; necessary when a copy of an encrypted snapshot crosses account or region.
@@ -247,9 +252,13 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1150))]
     pub port: Option<u16>,
-    /// Refuses deletion of the target until switched off. Set in Switch, not before.
-    #[serde(default)]
-    pub deletion_protection: bool,
+    /// Refuses deletion of the target until switched off. Set in Switch, not before. Absent: the source's, but off for a
+    /// target that expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection: Option<bool>,
+    /// Snapshots of the target carry its tags; the source's setting when absent. Set in Switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_tags_to_snapshot: Option<bool>,
     /// Log-in with IAM tokens; the source's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iam_authentication: Option<bool>,
@@ -263,15 +272,102 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 35))]
     pub backup_retention_days: Option<u8>,
+    /// When backups are taken, such as `03:00-03:30` (UTC); the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_window: Option<String>,
+    /// When the cluster is maintained, such as `sun:04:00-sun:04:30` (UTC); the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_window: Option<String>,
+    /// When the instances are maintained; each of the source's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_maintenance_window: Option<String>,
     /// Paid Extended Support past the engine version's end of standard support; the source's setting when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extended_support: Option<bool>,
     /// Necessary for `db.serverless`; the source's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serverless_scaling: Option<ServerlessScaling>,
+    /// IAM roles that the database may assume; the source's when absent, where it is in this account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<ClusterRole>>,
+    /// `IPV4` or `DUAL`; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_type: Option<String>,
+    /// The Data API, which needs no network; the source's setting when absent. Switched on in Switch, not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_api: Option<bool>,
+    /// Performance Insights of cluster and instances; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_insights: Option<PerformanceInsights>,
+    /// The KMS key of Performance Insights; the source's when absent, where it is in this region, else RDS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance_insights_kms_key_id: Option<String>,
+    /// `standard` or `advanced`; the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_insights_mode: Option<String>,
+    /// Enhanced Monitoring of the instances; that of each of the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
+    /// Whether minor versions are installed in the maintenance window; as at each of the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_minor_version_upgrade: Option<bool>,
+    /// The authority of the instances' certificates, such as `rds-ca-rsa2048-g1`; that of each of the source's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_certificate: Option<String>,
     /// Tags of your own, beside the pipeline's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Whether the target gets the source's own tags, too; `tags` win over them.
+    #[serde(default)]
+    pub copy_source_tags: bool,
+}
+
+/// An instance that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AskedInstance {
+    /// Such as `db.r7g.large`.
+    pub class: String,
+    /// Who becomes the writer when the writer fails: the lowest of 0 to 15. The source's of the same rank when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 15))]
+    pub promotion_tier: Option<u8>,
+    /// Where it runs; RDS chooses when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability_zone: Option<String>,
+}
+
+/// An IAM role that a database may assume.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterRole {
+    /// The role's ARN.
+    pub role_arn: String,
+    /// What it is for, such as `s3Import`; MySQL has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+}
+
+/// Performance Insights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PerformanceInsights {
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Days that its data are kept while it is on: 7, a multiple of 31 up to 713, or 731. 7 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u16>,
+}
+
+/// Enhanced Monitoring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Monitoring {
+    /// Seconds between two points: 1, 5, 10, 15, 30 or 60; 0 for none.
+    pub interval_seconds: u8,
+    /// The role that RDS writes them with; needed unless there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
 }
 
 /// Capacity of Aurora Serverless v2, in ACU.
@@ -282,6 +378,10 @@ pub struct ServerlessScaling {
     pub min_capacity: f64,
     /// Up to 256 (128 on older engine versions).
     pub max_capacity: f64,
+    /// Seconds without a connection until it pauses, 300 to 86400; only with a `minCapacity` of 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 300, max = 86400))]
+    pub seconds_until_auto_pause: Option<u32>,
 }
 
 /// Who may log in afterwards.
@@ -452,13 +552,12 @@ fn validated(request: Request) -> Result<Request, String> {
                     .all(|id| id.starts_with("sg-")),
             "at least one security group id, such as sg-0a1b2c3d",
         ),
-        rule(
-            "target.instanceClass",
-            &request.target.instance_class,
-            request.target.instance_class.starts_with("db."),
-            "a class such as db.r7g.large",
+        range(
+            "target.readers",
+            request.target.readers.unwrap_or(0).into(),
+            0,
+            15,
         ),
-        range("target.readers", request.target.readers.into(), 0, 15),
         range(
             "target.port",
             request.target.port.unwrap_or(5432).into(),
@@ -535,6 +634,8 @@ fn validated(request: Request) -> Result<Request, String> {
     let problems: Vec<String> = rules
         .into_iter()
         .chain(tags)
+        .chain(instance_rules(&request.target))
+        .chain(setting_rules(&request.target))
         .flatten()
         .chain(request.source.problems())
         .collect();
@@ -543,6 +644,94 @@ fn validated(request: Request) -> Result<Request, String> {
     } else {
         Err(problems.join("; "))
     }
+}
+
+fn instance_rules(target: &Target) -> Vec<Option<String>> {
+    let class = |field: &str, class: &str| {
+        let holds = class.starts_with("db.");
+        rule(field, class, holds, "a class such as db.r7g.large")
+    };
+    let listed = target.instances.as_deref().unwrap_or_default();
+    let both =
+        target.instances.is_some() && (target.instance_class.is_some() || target.readers.is_some());
+    let of_all = target.instance_class.iter();
+    let mut rules: Vec<_> = of_all
+        .map(|name| class("target.instanceClass", name))
+        .collect();
+    rules.push(rule(
+        "target.instances",
+        "beside instanceClass or readers",
+        !both,
+        "either `instances`, or `instanceClass` and `readers`",
+    ));
+    if target.instances.is_some() {
+        let count = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+        rules.push(range("target.instances", count, 1, 16));
+    }
+    for (index, instance) in listed.iter().enumerate() {
+        let field = format!("target.instances[{index}]");
+        rules.push(class(&format!("{field}.class"), &instance.class));
+        let tier = instance.promotion_tier.unwrap_or(0).into();
+        rules.push(range(&format!("{field}.promotionTier"), tier, 0, 15));
+    }
+    rules
+}
+
+/// What RDS takes for a setting (its API reference).
+fn setting_rules(target: &Target) -> Vec<Option<String>> {
+    let one_of = |field: &str, value: &Option<String>, known: &[&str]| {
+        let value = value.as_deref()?;
+        rule(field, value, known.contains(&value), &known.join(" or "))
+    };
+    let pause = target
+        .serverless_scaling
+        .as_ref()
+        .and_then(|scaling| scaling.seconds_until_auto_pause);
+    let insights = target.performance_insights.as_ref();
+    let monitoring = target.monitoring.as_ref();
+    vec![
+        one_of(
+            "target.storageType",
+            &target.storage_type,
+            &["aurora", "aurora-iopt1"],
+        ),
+        one_of(
+            "target.networkType",
+            &target.network_type,
+            &["IPV4", "DUAL"],
+        ),
+        one_of(
+            "target.databaseInsightsMode",
+            &target.database_insights_mode,
+            &["standard", "advanced"],
+        ),
+        range(
+            "target.serverlessScaling.secondsUntilAutoPause",
+            pause.unwrap_or(300),
+            300,
+            86_400,
+        ),
+        insights.and_then(|insights| {
+            let days = insights.retention_days.unwrap_or(7);
+            let holds = days == 7 || days == 731 || (days % 31 == 0 && (31..=713).contains(&days));
+            let field = "target.performanceInsights.retentionDays";
+            rule(
+                field,
+                &days.to_string(),
+                holds,
+                "7, a multiple of 31 up to 713, or 731",
+            )
+        }),
+        monitoring.and_then(|monitoring| {
+            let seconds = monitoring.interval_seconds;
+            let holds = [0, 1, 5, 10, 15, 30, 60].contains(&seconds)
+                && (seconds > 0) == monitoring.role_arn.is_some();
+            let field = "target.monitoring";
+            let expected =
+                "intervalSeconds of 1, 5, 10, 15, 30 or 60 with a roleArn, or 0 without one";
+            rule(field, &seconds.to_string(), holds, expected)
+        }),
+    ]
 }
 
 fn rule(field: &str, value: &str, holds: bool, expected: &str) -> Option<String> {

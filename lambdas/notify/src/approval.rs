@@ -183,10 +183,16 @@ fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
         ),
     );
     line("target", &target.arn);
-    let readers = target.instances.saturating_sub(1);
+    let readers = target.instances.len().saturating_sub(1);
+    let mut classes: Vec<&str> = target
+        .instances
+        .iter()
+        .map(|instance| instance.class.as_str())
+        .collect();
+    classes.dedup();
     line(
         "made",
-        &format!("1 writer and {readers} readers, {}", target.instance_class),
+        &format!("1 writer and {readers} readers, {}", classes.join(", ")),
     );
     line("reachable from", &target.security_group_ids.join(", "));
     line("destroyed", "nothing");

@@ -9,6 +9,7 @@ mod approval;
 use std::fmt::Write;
 
 use aurora_restore_core::errors::Kind;
+use aurora_restore_core::fidelity::Verdict;
 use aurora_restore_core::ledger::{self, Ending, Status, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
@@ -276,6 +277,16 @@ fn message(report: &Report) -> String {
     for finding in &report.evidence {
         let verdict = if finding.passed { "holds" } else { "FAILED" };
         line(verdict, &format!("{} ({})", finding.check, finding.detail));
+    }
+    for row in report
+        .settings
+        .iter()
+        .filter(|row| row.verdict == Verdict::Intended)
+    {
+        line(
+            "otherwise than the source",
+            &format!("{}: {}", row.subject(), row.detail()),
+        );
     }
     text
 }

@@ -1,5 +1,7 @@
 //! What would fail later is refused now, before anything is made.
 
+use std::collections::BTreeSet;
+
 use aurora_restore_core::errors::{
     AR0001, AR0006, AR0009, AR0010, AR0011, AR0016, AR0024, wire_code,
 };
@@ -106,7 +108,11 @@ async fn own_secret_is_free(context: &Context, plan: &Plan) -> Result<(), StepEr
 
 fn serverless_has_scaling(plan: &Plan) -> Result<(), StepError> {
     let target = &plan.target;
-    if target.instance_class == "db.serverless" && target.serverless_scaling.is_none() {
+    let serverless = target
+        .instances
+        .iter()
+        .any(|instance| instance.class == "db.serverless");
+    if serverless && target.serverless_scaling.is_none() {
         return Err(StepError::new(
             &AR0001,
             "at `target.serverlessScaling`: absent, and the source has none to take; expected minCapacity and maxCapacity for db.serverless",
@@ -144,25 +150,41 @@ async fn groups_exist(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), S
             ));
         }
     }
-    let Some(group) = &target.instance_parameter_group else {
-        return Ok(());
-    };
-    match client
-        .describe_db_parameter_groups()
-        .db_parameter_group_name(group)
-        .send()
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StepError::from_sdk(
-            format!("describe parameter group `{group}`"),
-            error,
-        )),
+    for instance in &target.instances {
+        let group = &instance.parameter_group;
+        let described = client
+            .describe_db_parameter_groups()
+            .db_parameter_group_name(group)
+            .send()
+            .await;
+        if let Err(error) = described {
+            return Err(StepError::from_sdk(
+                format!("describe parameter group `{group}`"),
+                error,
+            ));
+        }
     }
+    Ok(())
 }
 
 async fn class_is_offered(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
-    let class = &plan.target.instance_class;
+    let classes: BTreeSet<&str> = plan
+        .target
+        .instances
+        .iter()
+        .map(|instance| instance.class.as_str())
+        .collect();
+    for class in classes {
+        class_is_offered_here(client, plan, class).await?;
+    }
+    Ok(())
+}
+
+async fn class_is_offered_here(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    class: &str,
+) -> Result<(), StepError> {
     let (engine, version) = (&plan.source.engine, &plan.source.engine_version);
     let offered = client
         .describe_orderable_db_instance_options()
@@ -189,7 +211,10 @@ async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
     let answer = answer.map_err(|error| StepError::from_sdk("read the account's quotas", error))?;
     let wanted = [
         ("DBClusters", 1),
-        ("DBInstances", i64::from(plan.target.instances)),
+        (
+            "DBInstances",
+            i64::try_from(plan.target.instances.len()).unwrap_or(i64::MAX),
+        ),
         ("ManualClusterSnapshots", i64::from(!plan.copies.is_empty())),
     ];
     for quota in answer.account_quotas() {

@@ -7,9 +7,12 @@
 use aurora_restore_core::errors::{AR0027, AR0028, StepError, wire_code};
 use aurora_restore_core::ledger::{Resource, ResourceKind};
 use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::plan::TargetCluster;
 use aurora_restore_core::request::MasterPassword;
 use aurora_restore_core::secrets::{self, Credentials, Secret, Stage};
 use aurora_restore_core::{Context, Restore, ownership};
+use aws_sdk_rds::operation::modify_db_cluster::builders::ModifyDBClusterFluentBuilder;
+use aws_sdk_rds::types::DatabaseInsightsMode;
 use aws_sdk_secretsmanager::types::Tag;
 use serde::Serialize;
 use serde_json::json;
@@ -37,6 +40,7 @@ pub(crate) async fn reset(context: &Context, restore: &Restore) -> Result<Answer
         .modify_db_cluster()
         .db_cluster_identifier(&plan.target.cluster_identifier)
         .apply_immediately(true);
+    let change = with_settings(change, &plan.target);
     let change = match plan.master_password {
         MasterPassword::RdsManaged if cluster.master_user_secret().is_some() => {
             return Ok(Answer {
@@ -61,6 +65,27 @@ pub(crate) async fn reset(context: &Context, restore: &Restore) -> Result<Answer
     Ok(Answer {
         master_password: plan.master_password,
     })
+}
+
+/// What a restore call does not take is set with the same call, so that the cluster is changed once.
+fn with_settings(
+    change: ModifyDBClusterFluentBuilder,
+    target: &TargetCluster,
+) -> ModifyDBClusterFluentBuilder {
+    let change = change.set_preferred_maintenance_window(target.maintenance_window.clone());
+    let Some(mode) = target.database_insights_mode.as_deref() else {
+        return change;
+    };
+    // Database Insights stands on Performance Insights: RDS wants both in one call.
+    let insights = target.performance_insights.as_ref();
+    change
+        .database_insights_mode(DatabaseInsightsMode::from(mode))
+        .set_enable_performance_insights(insights.map(|insights| insights.enabled))
+        .set_performance_insights_retention_period(
+            insights
+                .and_then(|insights| insights.retention_days)
+                .map(i32::from),
+        )
 }
 
 /// The password that waits to be set: the one made earlier, or a new one, stored before it is used.

@@ -8,14 +8,18 @@
 //! Two states call this step: RestoreCluster, and AddInstances until no more are wanted.
 
 use aurora_restore_core::errors::{AR0028, AR0037, AR0038, wire_code};
+use aurora_restore_core::fidelity::EXTENDED_SUPPORT;
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::plan::{Plan, SourceKind};
+use aurora_restore_core::plan::{Plan, SourceKind, TargetCluster, TargetInstance};
+use aurora_restore_core::request::PerformanceInsights;
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, StepError, approval, ownership, rds};
 use aws_sdk_rds::primitives::DateTime;
-use aws_sdk_rds::types::{DbCluster, DbInstance, ServerlessV2ScalingConfiguration};
+use aws_sdk_rds::types::{
+    DbCluster, DbClusterAssociatedRole, DbInstance, ServerlessV2ScalingConfiguration,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -108,6 +112,35 @@ pub async fn restore_cluster(context: &Context, restore: &Restore) -> Result<Res
     Ok(asked_for)
 }
 
+/// The roles that the cluster gets; none when there are none.
+fn roles(target: &TargetCluster) -> Result<Option<Vec<DbClusterAssociatedRole>>, StepError> {
+    let roles = target.roles.iter().map(|role| {
+        DbClusterAssociatedRole::builder()
+            .role_arn(&role.role_arn)
+            .set_feature_name(role.feature.clone())
+            .build()
+    });
+    let roles: Vec<_> = roles
+        .collect::<Result<_, _>>()
+        .map_err(|error| StepError::defect("a planned role has no ARN").caused_by(error))?;
+    Ok((!roles.is_empty()).then_some(roles))
+}
+
+/// How long Performance Insights keeps its data, in days, where it is on.
+fn retention_days(insights: Option<&PerformanceInsights>) -> Option<i32> {
+    insights
+        .filter(|insights| insights.enabled)
+        .and_then(|insights| insights.retention_days)
+        .map(i32::from)
+}
+
+/// The key of Performance Insights, where it is on.
+fn insights_key(insights: Option<&PerformanceInsights>, key: &Option<String>) -> Option<String> {
+    insights
+        .filter(|insights| insights.enabled)
+        .and(key.clone())
+}
+
 /// Why a restore call made nothing.
 enum Refused {
     /// A cluster of that name is there.
@@ -118,14 +151,18 @@ enum Refused {
 
 /// Sets all that both restore calls take: their builders have it in common, and no type.
 macro_rules! with_every_setting {
-    ($call:expr, $plan:expr) => {{
+    ($call:expr, $plan:expr, $roles:expr) => {{
         let (plan, target) = ($plan, &$plan.target);
         let scaling = target.serverless_scaling.as_ref().map(|scaling| {
             ServerlessV2ScalingConfiguration::builder()
                 .min_capacity(scaling.min_capacity)
                 .max_capacity(scaling.max_capacity)
+                .set_seconds_until_auto_pause(
+                    scaling.seconds_until_auto_pause.map(u32::cast_signed),
+                )
                 .build()
         });
+        let insights = target.performance_insights.as_ref();
         $call
             .db_cluster_identifier(&target.cluster_identifier)
             .port(i32::from(target.port))
@@ -139,14 +176,25 @@ macro_rules! with_every_setting {
             .enable_iam_database_authentication(target.iam_authentication)
             .set_enable_cloudwatch_logs_exports(Some(target.log_exports.clone()))
             .set_serverless_v2_scaling_configuration(scaling)
+            .set_preferred_backup_window(target.backup_window.clone())
             .engine_lifecycle_support(if target.extended_support {
-                "open-source-rds-extended-support"
+                EXTENDED_SUPPORT
             } else {
                 "open-source-rds-extended-support-disabled"
             })
-            // Our tags would mark people's own snapshots of the target as ours.
+            .set_associated_roles($roles)
+            .set_network_type(target.network_type.clone())
+            // Left out, it is public wherever the network has a way to the internet.
+            .publicly_accessible(target.publicly_accessible)
+            .set_enable_performance_insights(insights.map(|insights| insights.enabled))
+            .set_performance_insights_retention_period(retention_days(insights))
+            .set_performance_insights_kms_key_id(insights_key(
+                insights,
+                &target.performance_insights_kms_key_id,
+            ))
+            // These two come in Switch: what copies its tags marks snapshots as a restore's, and until then an undo
+            // must be able to remove the cluster.
             .copy_tags_to_snapshot(false)
-            // Protection comes in Switch: until then an undo must be able to remove the cluster.
             .deletion_protection(false)
             .set_tags(Some(ownership::tags(plan, plan.expires_at)))
     }};
@@ -158,12 +206,13 @@ async fn from_snapshot(
     plan: &Plan,
     snapshot: &str,
 ) -> Result<Option<DbCluster>, Refused> {
+    let roles = roles(&plan.target).map_err(Refused::Otherwise)?;
     let call = client
         .restore_db_cluster_from_snapshot()
         .snapshot_identifier(snapshot)
         .engine(&plan.source.engine)
         .engine_version(&plan.source.engine_version);
-    match with_every_setting!(call, plan).send().await {
+    match with_every_setting!(call, plan, roles).send().await {
         Ok(answer) => Ok(answer.db_cluster),
         Err(error) => Err(match (wire_code(&error), plan.copies.last()) {
             (Some("DBClusterAlreadyExistsFault"), _) => Refused::Exists,
@@ -186,6 +235,7 @@ async fn to_point_in_time(
     plan: &Plan,
 ) -> Result<Option<DbCluster>, Refused> {
     let source = &plan.source;
+    let roles = roles(&plan.target).map_err(Refused::Otherwise)?;
     let call = client
         .restore_db_cluster_to_point_in_time()
         .source_db_cluster_identifier(&source.cluster_identifier);
@@ -202,7 +252,7 @@ async fn to_point_in_time(
         })?;
         call.restore_type("full-copy").restore_to_time(at)
     };
-    match with_every_setting!(call, plan).send().await {
+    match with_every_setting!(call, plan, roles).send().await {
         Ok(answer) => Ok(answer.db_cluster),
         Err(error) => Err(match wire_code(&error) {
             Some("DBClusterAlreadyExistsFault") => Refused::Exists,
@@ -256,17 +306,18 @@ pub async fn add_instances(context: &Context, restore: &Restore) -> Result<Added
     let cluster = restore.describe_target(context).await?;
     restore.prove_target(&cluster).await?;
     let names = plan.instance_identifiers();
-    let Some((writer, readers)) = names.split_first() else {
+    let mut instances = names.iter().zip(&plan.target.instances);
+    let Some((writer, planned)) = instances.next() else {
         return Err(StepError::defect("the plan has no instance"));
     };
-    if !add_instance(context, restore, writer).await? {
+    if !add_instance(context, restore, writer, planned).await? {
         return Ok(Added {
-            more: !readers.is_empty(),
+            more: instances.next().is_some(),
             instances: vec![writer.clone()],
         });
     }
-    for reader in readers {
-        add_instance(context, restore, reader).await?;
+    for (reader, planned) in instances {
+        add_instance(context, restore, reader, planned).await?;
     }
     Ok(Added {
         more: false,
@@ -279,6 +330,7 @@ async fn add_instance(
     context: &Context,
     restore: &Restore,
     identifier: &str,
+    planned: &TargetInstance,
 ) -> Result<bool, StepError> {
     let plan = restore.plan();
     let client = context.aws.rds(&plan.target.region);
@@ -292,7 +344,7 @@ async fn add_instance(
         Some(found) => found,
         // It was there. Whether RDS does not show it or somebody deleted it, WaitForInstances finds out.
         None if resource.state == ResourceState::Created => return Ok(false),
-        None => ask_for_instance(&client, plan, identifier).await?,
+        None => ask_for_instance(&client, plan, identifier, planned).await?,
     };
     ownership::prove(
         identifier,
@@ -311,15 +363,31 @@ async fn ask_for_instance(
     client: &aws_sdk_rds::Client,
     plan: &Plan,
     identifier: &str,
+    planned: &TargetInstance,
 ) -> Result<DbInstance, StepError> {
+    let insights = Some(&planned.performance_insights);
     let asked = client
         .create_db_instance()
         .db_instance_identifier(identifier)
         .db_cluster_identifier(&plan.target.cluster_identifier)
-        .db_instance_class(&plan.target.instance_class)
+        .db_instance_class(&planned.class)
         .engine(&plan.source.engine)
-        .set_db_parameter_group_name(plan.target.instance_parameter_group.clone())
-        .publicly_accessible(false)
+        .promotion_tier(planned.promotion_tier.into())
+        .set_availability_zone(planned.availability_zone.clone())
+        // The final group comes in Switch, as the cluster's does.
+        .db_parameter_group_name(plan.default_parameter_group())
+        .publicly_accessible(planned.publicly_accessible)
+        .set_ca_certificate_identifier(planned.ca_certificate.clone())
+        .auto_minor_version_upgrade(planned.auto_minor_version_upgrade)
+        .set_preferred_maintenance_window(planned.maintenance_window.clone())
+        .monitoring_interval(planned.monitoring.interval_seconds.into())
+        .set_monitoring_role_arn(planned.monitoring.role_arn.clone())
+        .enable_performance_insights(planned.performance_insights.enabled)
+        .set_performance_insights_retention_period(retention_days(insights))
+        .set_performance_insights_kms_key_id(insights_key(
+            insights,
+            &planned.performance_insights_kms_key_id,
+        ))
         .set_tags(Some(ownership::tags(plan, plan.expires_at)))
         .send()
         .await;

@@ -5,6 +5,8 @@
 //! moment the security groups are asked for, the target counts as in service: undo
 //! no longer removes it.
 
+mod settings;
+
 use aurora_restore_core::errors::{AR0019, AR0025, AR0028, Kind, StepError};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::status::{self, Meaning};
@@ -61,8 +63,10 @@ pub async fn switch(context: &Context, restore: &Restore) -> Result<Answer, Step
     let cluster = restore.describe_target(context).await?;
     restore.prove_target(&cluster).await?;
     restore.hold().await?;
+    settings::attach_instance_groups(context, restore).await?;
     attach_parameter_group(context, restore, &cluster).await?;
     restore.record_in_service(context.clock.now()).await?;
+    settings::enable_data_api(context, restore, &cluster).await?;
     attach_security_groups(context, restore, &cluster).await?;
     Ok(Answer {
         security_group_ids: plan.target.security_group_ids.clone(),
@@ -114,7 +118,10 @@ async fn attach_parameter_group(
             .filter_map(DbClusterMember::db_instance_identifier)
             .collect::<Vec<_>>()
     };
-    let pending = of_status("pending-reboot");
+    let mut pending = settings::awaiting_reboot(context, restore).await?;
+    pending.extend(of_status("pending-reboot").into_iter().map(str::to_owned));
+    pending.sort_unstable();
+    pending.dedup();
     for name in &pending {
         reboot(&client, name).await?;
     }
@@ -165,8 +172,11 @@ async fn attach_security_groups(
             .security_group_ids
             .iter()
             .all(|group| attached.contains(&group.as_str()));
-    if all_attached && cluster.deletion_protection().unwrap_or(false) == target.deletion_protection
-    {
+    let protected = cluster.deletion_protection().unwrap_or(false);
+    let copies_tags = cluster.copy_tags_to_snapshot().unwrap_or(false);
+    let flags_set =
+        protected == target.deletion_protection && copies_tags == target.copy_tags_to_snapshot;
+    if all_attached && flags_set {
         return Ok(()); // a repeated step: asked for before
     }
     let asked = context
@@ -176,6 +186,7 @@ async fn attach_security_groups(
         .db_cluster_identifier(&target.cluster_identifier)
         .set_vpc_security_group_ids(Some(target.security_group_ids.clone()))
         .deletion_protection(target.deletion_protection)
+        .copy_tags_to_snapshot(target.copy_tags_to_snapshot)
         .apply_immediately(true)
         .send()
         .await;

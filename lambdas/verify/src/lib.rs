@@ -91,7 +91,8 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
             all.push(sql_check(&endpoint, &master, check).await?);
         }
     }
-    all.extend(settings::compare(context, restore.plan(), &cluster).await?);
+    let compared = settings::compare(context, restore.plan(), &cluster).await?;
+    all.extend(settings::findings(&compared));
 
     let failed =
         all.iter()
@@ -105,6 +106,7 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
         .record_evidence(&Evidence {
             verified_at: context.clock.now(),
             findings,
+            settings: compared,
         })
         .await?;
     failed.map_or(Ok(Answer { checks }), Err)

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::api::{Answer, Call};
 use super::audit::ResourceView;
 use super::catalog::DbEngine;
-use super::configuration::{Configuration, DEFAULT_BACKUP_WINDOW, Inherited};
+use super::configuration::{Configuration, Inherited};
 use super::credentials::{self, ManagedSecret};
 use super::encryption::{Encryption, KEY_LOST};
 use super::events::Happening;
@@ -335,7 +335,6 @@ pub(super) async fn create(rds: &Arc<Inner>, call: &Call) -> Answer {
         let inherited = Inherited {
             port: engine.port(),
             backup_retention_period: 1,
-            backup_window: DEFAULT_BACKUP_WINDOW.to_owned(),
         };
         let configuration =
             Configuration::of_new_cluster(form, book, &call.place, engine, &version, inherited)?;

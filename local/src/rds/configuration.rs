@@ -50,13 +50,21 @@ pub(super) struct Configuration {
 pub(super) struct Inherited {
     pub(super) port: u16,
     pub(super) backup_retention_period: u32,
-    pub(super) backup_window: String,
 }
 
-pub(super) const DEFAULT_BACKUP_WINDOW: &str = "03:00-03:30";
+/// RDS draws one; here all draw the same.
+const DEFAULT_BACKUP_WINDOW: &str = "03:00-03:30";
+
+/// What a cluster shows that nobody said more about (RDS API reference).
+const SHOWN_BY_DEFAULT: [(&str, &str); 3] = [
+    ("PerformanceInsightsEnabled", "false"),
+    ("NetworkType", "IPV4"),
+    ("DatabaseInsightsMode", "standard"),
+];
 
 /// Parameters that are kept and shown and change nothing here, with their names in Describe.
-const SHOWN_ONLY: [(&str, &str); 8] = [
+const SHOWN_ONLY: [(&str, &str); 9] = [
+    ("PubliclyAccessible", "PubliclyAccessible"),
     ("EnablePerformanceInsights", "PerformanceInsightsEnabled"),
     ("PerformanceInsightsKMSKeyId", "PerformanceInsightsKMSKeyId"),
     (
@@ -116,7 +124,7 @@ impl Configuration {
             deletion_protection: false,
             copy_tags_to_snapshot: false,
             backup_retention_period: inherited.backup_retention_period,
-            backup_window: inherited.backup_window,
+            backup_window: DEFAULT_BACKUP_WINDOW.to_owned(),
             maintenance_window: "sun:04:00-sun:04:30".to_owned(),
             storage_type: "aurora".to_owned(),
             scaling: None,
@@ -125,7 +133,9 @@ impl Configuration {
                 .unwrap_or("open-source-rds-extended-support")
                 .to_owned(),
             http_endpoint: form.flag("EnableHttpEndpoint")?.unwrap_or(false),
-            shown_only: BTreeMap::new(),
+            shown_only: SHOWN_BY_DEFAULT
+                .map(|(name, value)| (name, value.to_owned()))
+                .into(),
         };
         let logs = form.list("EnableCloudwatchLogsExports").unwrap_or_default();
         engine.check_log_types(&logs)?;
@@ -160,6 +170,9 @@ impl Configuration {
         if let Some(window) = form.text("PreferredMaintenanceWindow") {
             window.clone_into(&mut self.maintenance_window);
         }
+        if let Some(support) = form.text("EngineLifecycleSupport") {
+            support.clone_into(&mut self.lifecycle_support);
+        }
         if let Some(scaling) = form.structure("ServerlessV2ScalingConfiguration") {
             self.scaling = Some(Scaling::read(&scaling)?);
         }
@@ -168,7 +181,7 @@ impl Configuration {
                 self.shown_only.insert(shown, value.to_owned());
             }
         }
-        Ok(())
+        self.check_insights()
     }
 
     /// Takes over the settings that a modification may leave to the maintenance window.
@@ -188,6 +201,27 @@ impl Configuration {
                 ));
             }
             storage_type.clone_into(&mut self.storage_type);
+        }
+        Ok(())
+    }
+
+    /// A restored cluster that is not told otherwise is public where its network has a way to the internet (RDS API
+    /// reference): the worst is taken for granted.
+    pub(super) fn is_public_unless_told(&mut self) {
+        let shown = self.shown_only.entry("PubliclyAccessible");
+        shown.or_insert_with(|| "true".to_owned());
+    }
+
+    /// The advanced mode of Database Insights stands on Performance Insights that are kept for 465 days.
+    fn check_insights(&self) -> Result<(), ApiError> {
+        let shown = |name: &str| self.shown_only.get(name).map(String::as_str);
+        let advanced = shown("DatabaseInsightsMode") == Some("advanced");
+        let kept = shown("PerformanceInsightsEnabled") == Some("true")
+            && shown("PerformanceInsightsRetentionPeriod") == Some("465");
+        if advanced && !kept {
+            return Err(invalid_combination(
+                "To enable the advanced mode of Database Insights, enable Performance Insights with a retention period of 465 days.",
+            ));
         }
         Ok(())
     }

@@ -68,6 +68,15 @@ const ACCEPTING: [&str; 7] = [
     "failing-over",
 ];
 
+/// What an instance shows that nobody said more about (RDS API reference).
+const SHOWN_BY_DEFAULT: [(&str, &str); 5] = [
+    ("PubliclyAccessible", "false"),
+    ("AutoMinorVersionUpgrade", "true"),
+    ("MonitoringInterval", "0"),
+    ("PerformanceInsightsEnabled", "false"),
+    ("PreferredMaintenanceWindow", "mon:05:00-mon:05:30"),
+];
+
 /// Parameters that are kept and shown and change nothing here.
 const SHOWN_ONLY: [(&str, &str); 9] = [
     ("PubliclyAccessible", "PubliclyAccessible"),
@@ -258,7 +267,9 @@ fn insert(rds: &Inner, book: &mut Book, call: &Call, id: &str) -> Result<String,
             .text("CACertificateIdentifier")
             .unwrap_or("rds-ca-rsa2048-g1")
             .to_owned(),
-        shown_only: BTreeMap::from([("PubliclyAccessible", "false".to_owned())]),
+        shown_only: SHOWN_BY_DEFAULT
+            .map(|(name, value)| (name, value.to_owned()))
+            .into(),
         tags: Tags::from_form(form, rds.settings.quotas.tags_per_resource)?,
         created: call.now,
         visible_from: call.now + rds.settings.invisible_after_create,
@@ -507,6 +518,9 @@ pub(super) fn modify(rds: &Arc<Inner>, call: &Call) -> Answer {
         let instance = book.instance_mut(&call.place, name)?;
         instance.take_shown_only(form);
         instance.promotion_tier = tier.unwrap_or(instance.promotion_tier);
+        if let Some(certificate) = form.text("CACertificateIdentifier") {
+            certificate.clone_into(&mut instance.certificate);
+        }
         if let Some(group) = group.filter(|group| *group != instance.parameter_group) {
             instance.parameter_group = group;
             instance.parameter_status = "pending-reboot";

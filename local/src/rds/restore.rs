@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::api::{Answer, Call};
 use super::catalog::{DbEngine, numbers};
 use super::cluster::{self, Cluster, NewCluster};
-use super::configuration::{Configuration, DEFAULT_BACKUP_WINDOW, Inherited};
+use super::configuration::{Configuration, Inherited};
 use super::encryption::Encryption;
 use super::lifecycle::blocking;
 use super::roles::RoleAssociation;
@@ -55,7 +55,6 @@ pub(super) async fn from_snapshot(rds: &Arc<Inner>, call: &Call) -> Answer {
     let inherited = Inherited {
         port: origin.port,
         backup_retention_period: origin.backup_retention_period,
-        backup_window: origin.backup_window.clone(),
     };
     restore(
         rds, call, id, origin, version, encryption, image, inherited, in_life, None,
@@ -136,7 +135,6 @@ pub(super) async fn to_point_in_time(rds: &Arc<Inner>, call: &Call) -> Answer {
         // Unlike a restore from a snapshot, this one goes back to the engine's own port.
         port: source.origin.engine.port(),
         backup_retention_period: source.origin.backup_retention_period,
-        backup_window: DEFAULT_BACKUP_WINDOW.to_owned(),
     };
     let version = source.origin.version.clone();
     restore(
@@ -262,7 +260,7 @@ fn restore(
     let tags = Tags::from_form(form, quotas.tags_per_resource)?;
     let roles = RoleAssociation::of_restore(form, quotas.roles_per_cluster)?;
     let resource_id = rds.edit(|book| {
-        let configuration = Configuration::of_new_cluster(
+        let mut configuration = Configuration::of_new_cluster(
             form,
             book,
             &call.place,
@@ -270,6 +268,7 @@ fn restore(
             &version,
             inherited,
         )?;
+        configuration.is_public_unless_told();
         let new = NewCluster {
             id,
             engine: origin.engine,

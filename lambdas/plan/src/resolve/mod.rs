@@ -6,7 +6,7 @@ mod source;
 mod target;
 
 use aurora_restore_core::errors::{AR0001, AR0006};
-use aurora_restore_core::plan::{ApprovalNeeded, Source};
+use aurora_restore_core::plan::{ApprovalNeeded, Source, family};
 use aurora_restore_core::request::{Request, Wanted};
 use aurora_restore_core::settings::{Consent, DeployedSettings};
 use aurora_restore_core::{Context, Plan, StepError, rds};
@@ -14,8 +14,10 @@ use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 
 use crate::Execution;
 use copy::{Home, is_expiring, longest, snapshot_copies};
-use source::{describe_source, live_source, named_snapshot, newest_snapshot, source_secret};
-use target::{family, target};
+use source::{
+    describe_source, live_instances, live_source, named_snapshot, newest_snapshot, source_secret,
+};
+use target::{Place, Seen, target};
 
 /// Where a plan comes from.
 pub(crate) struct Origin<'a> {
@@ -55,7 +57,17 @@ pub(crate) async fn plan(
     let begins = now + waited_for(approval.as_ref());
     refuse_source_as_target(request, &source, &account, &region)?;
 
-    let target = target(request, &source, live.as_ref(), &account, &region);
+    let instances = live_instances(context, &source, live.as_ref()).await?;
+    let seen = Seen {
+        snapshot: snapshot.as_ref(),
+        cluster: live.as_ref(),
+        instances: &instances,
+    };
+    let place = Place {
+        account: &account,
+        region: &region,
+    };
+    let target = target(request, &source, &seen, &place)?;
     let until = begins + longest(&request.waits);
     let expiring = snapshot.is_some_and(|found| is_expiring(&found, live.as_ref(), until));
     let copies = snapshot_copies(

@@ -5,7 +5,7 @@ use aurora_restore_core::plan::{Source, SourceKind};
 use aurora_restore_core::request::{Request, SnapshotType};
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::{Context, StepError, ledger, ownership, rds};
-use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
+use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance};
 use time::OffsetDateTime;
 
 /// The snapshot of this name or ARN.
@@ -40,7 +40,7 @@ pub(super) async fn newest_snapshot(
     // The temporary copy of another restore is nobody's backup.
     let usable = snapshots.into_iter().filter(|snapshot| {
         is_usable(snapshot)
-            && !ownership::is_made_by_a_restore(snapshot.tag_list())
+            && !ownership::is_copy_of_a_restore(snapshot)
             && before.is_none_or(|before| taken_at(snapshot) <= before)
     });
     usable.max_by_key(taken_at).ok_or_else(|| {
@@ -150,6 +150,30 @@ pub(super) async fn live_source(
         source.cluster_resource_id.is_none()
             || cluster.db_cluster_resource_id() == source.cluster_resource_id.as_deref()
     }))
+}
+
+/// The instances of the source cluster, where it can be seen: the writer first, then by rank and name.
+pub(super) async fn live_instances(
+    context: &Context,
+    source: &Source,
+    live: Option<&DbCluster>,
+) -> Result<Vec<DbInstance>, StepError> {
+    let Some(cluster) = live else {
+        return Ok(Vec::new());
+    };
+    let mut members = cluster.db_cluster_members().to_vec();
+    members.sort_by_key(|member| {
+        let name = member.db_instance_identifier().map(str::to_owned);
+        let reader = !member.is_cluster_writer().unwrap_or(false);
+        (reader, member.promotion_tier(), name)
+    });
+    let client = context.aws.rds(&source.region);
+    let mut instances = Vec::new();
+    for member in &members {
+        let name = member.db_instance_identifier().unwrap_or_default();
+        instances.extend(rds::find_instance(&client, name).await?);
+    }
+    Ok(instances)
 }
 
 /// The secret whose password must be refused afterwards.

@@ -142,6 +142,13 @@ impl<'a> Call<'a> {
         found
     }
 
+    /// The texts of this name in the structures of a list.
+    fn texts_below(&self, list: &str, name: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        collect_named(&self.input[list], name, &mut found);
+        found
+    }
+
     fn removed_tag_keys(&self) -> Vec<String> {
         let keys = ["TagKeys", "tagKeys"]
             .into_iter()
@@ -151,6 +158,22 @@ impl<'a> Call<'a> {
             collect_texts(keys, &mut found);
         }
         found
+    }
+}
+
+fn collect_named(value: &Value, name: &str, found: &mut Vec<String>) {
+    if let Some(text) = value.get(name).and_then(Value::as_str) {
+        found.push(text.to_owned());
+        return;
+    }
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect_named(item, name, found)),
+        Value::Object(members) => members
+            .values()
+            .for_each(|item| collect_named(item, name, found)),
+        _ => {}
     }
 }
 

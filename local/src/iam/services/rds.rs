@@ -120,6 +120,7 @@ pub(super) fn questions(call: &Call<'_>) -> Option<Vec<Question>> {
     asked.extend(crossing_regions(call));
     asked.extend(keys(call));
     asked.extend(managed_secret(call));
+    asked.extend(passed_roles(call));
     Some(asked)
 }
 
@@ -241,6 +242,27 @@ fn keys(call: &Call<'_>) -> Vec<Question> {
         }
     }
     asked
+}
+
+/// Roles that the caller hands to the database, and to what watches it ("Actions, resources, and condition keys for
+/// Amazon RDS": dependent actions).
+fn passed_roles(call: &Call<'_>) -> Vec<Question> {
+    let mut roles = Vec::new();
+    if call.operation.contains("RoleToDBCluster") {
+        roles.extend(call.text("RoleArn").map(|role| (role.to_owned(), SERVICE)));
+    }
+    for role in call.texts_below("AssociatedRoles", "RoleArn") {
+        roles.push((role, SERVICE));
+    }
+    let watching = call.text("MonitoringRoleArn");
+    roles.extend(watching.map(|role| (role.to_owned(), "monitoring.rds.amazonaws.com")));
+    roles
+        .into_iter()
+        .map(|(role, service)| {
+            call.ask("iam:PassRole", role)
+                .with("iam:PassedToService", service)
+        })
+        .collect()
 }
 
 /// A secret that RDS manages is made, and rotated, with the caller's rights: Aurora supports forward access sessions
