@@ -104,6 +104,10 @@ pub struct DeploymentOptions {
     pub production_targets: Vec<String>,
     /// Hours after which a target that is not production expires at the latest.
     pub longest_lifetime_hours: Option<u32>,
+    /// The template's `ReplaceableClusterNames`.
+    pub replaceable: String,
+    /// What restores may move.
+    pub pointers: Pointers,
     /// The template's `SourceSecretArns`.
     pub source_secret_arns: String,
     /// The template's `OwnSecretNames`.
@@ -112,6 +116,17 @@ pub struct DeploymentOptions {
     pub database_tls: DatabaseTls,
     /// The schedule of the template, if there shall be one.
     pub schedule: Option<ScheduledRestore>,
+}
+
+/// The template's parameters of what points to clusters; each empty for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pointers {
+    /// `PointerParameterNames`.
+    pub parameters: String,
+    /// `PointerSecretNames`.
+    pub secrets: String,
+    /// `PointerHostedZoneId`.
+    pub hosted_zone: String,
 }
 
 /// The template's parameters of a restore by schedule.
@@ -222,6 +237,10 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
     };
     let mut parameters = vec![
         ("TargetClusterNames", target_names.to_owned()),
+        ("ReplaceableClusterNames", options.replaceable.clone()),
+        ("PointerParameterNames", options.pointers.parameters.clone()),
+        ("PointerSecretNames", options.pointers.secrets.clone()),
+        ("PointerHostedZoneId", options.pointers.hosted_zone.clone()),
         ("SourceSecretArns", options.source_secret_arns.clone()),
         ("Flows", serde_json::to_string(&options.flows)?),
         (

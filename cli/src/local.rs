@@ -11,7 +11,7 @@ use local_cloud::server::Server;
 use time::OffsetDateTime;
 
 pub use crate::deployment::QUARANTINE_GROUP;
-use crate::deployment::{self, DeploymentOptions, Functions, ScheduledRestore};
+use crate::deployment::{self, DeploymentOptions, Functions, Pointers, ScheduledRestore};
 use crate::remote::Pipeline;
 use crate::stack::Stack;
 
@@ -44,6 +44,10 @@ pub struct LocalOptions {
     pub production_targets: Vec<String>,
     /// Hours after which a target that is not production expires at the latest.
     pub longest_lifetime_hours: Option<u32>,
+    /// Which clusters restores may replace: a pattern.
+    pub replaceable: String,
+    /// What restores may move.
+    pub pointers: Pointers,
     /// Which secrets hold sources' passwords: patterns of ARNs, separated by commas.
     pub source_secret_arns: String,
     /// What the pipeline's own secrets may be called: a pattern.
@@ -69,6 +73,8 @@ impl LocalOptions {
             }],
             production_targets: Vec::new(),
             longest_lifetime_hours: None,
+            replaceable: "*-staging".to_owned(),
+            pointers: Pointers::default(),
             source_secret_arns: "arn:aws:secretsmanager:*:*:secret:rds!cluster-*,\
                                  arn:aws:secretsmanager:*:*:secret:*/*"
                 .to_owned(),
@@ -125,6 +131,8 @@ impl LocalPipeline {
             flows: options.flows,
             production_targets: options.production_targets,
             longest_lifetime_hours: options.longest_lifetime_hours,
+            replaceable: options.replaceable,
+            pointers: options.pointers,
             source_secret_arns: options.source_secret_arns,
             own_secret_names: options.own_secret_names,
             database_tls: database_tls(&rds),

@@ -23,6 +23,7 @@ use crate::randomness::unpredictable_seed;
 use crate::rds::{Rds, RdsSettings};
 use crate::recorded::RecordedText;
 use crate::request::ApiError;
+use crate::route53::Route53;
 use crate::scheduler::{Scheduler, SchedulerApi};
 use crate::secrets_manager::SecretsManager;
 use crate::server::Server;
@@ -136,6 +137,7 @@ impl LocalCloudBuilder {
             "apigateway",
             Arc::new(ApiGatewayApi(Arc::clone(&api_gateway))),
         );
+        world.register("route53", Route53::new(weak()));
         world.register("sts", Arc::new(Sts::new(weak())));
         LocalCloud {
             account: self.account,

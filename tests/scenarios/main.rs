@@ -19,4 +19,5 @@ mod restores;
 mod schedules;
 mod sources;
 mod steps;
+mod switching;
 mod waiting;

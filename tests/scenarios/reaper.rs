@@ -8,7 +8,7 @@ use asl_interpreter::Execution;
 use async_trait::async_trait;
 use aurora_restore::deployment::{STEPS, placeholder};
 use aurora_restore_core::aws::Clients;
-use aurora_restore_core::ledger::Status;
+use aurora_restore_core::ledger::{Status, ToDo};
 use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::Report;
@@ -497,7 +497,12 @@ async fn an_expired_target_that_people_use_is_kept_whole_also_when_its_removal_h
     let id = RestoreId::parse("restore-1").unwrap();
     let context = context(&scene);
     let restore = Restore::load(&context, &id).await.unwrap();
-    assert!(restore.begin_expiry(context.clock.now()).await.unwrap());
+    assert!(
+        restore
+            .begin_removal(ToDo::Expire, context.clock.now())
+            .await
+            .unwrap()
+    );
     let reader = "orders-report";
     scene
         .local

@@ -7,6 +7,8 @@
     reason = "a scene that cannot be set up is a failed test, and its seed is printed"
 )]
 
+mod replaced;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
+
+pub use replaced::{Serving, resource_id};
 
 /// The source cluster.
 pub const SOURCE: &str = "orders-prod";

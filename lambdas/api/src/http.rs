@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use aurora_restore_core::StepError;
 use aurora_restore_core::errors::{AR0001, AR0027, AR0034, AR0055};
-use aurora_restore_core::{Kind, StepError};
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
@@ -124,7 +125,7 @@ fn status_of(error: &StepError) -> u16 {
         code if code == &AR0001 => 400,
         code if code == &AR0034 || code == &AR0055 => 409,
         code if code == &AR0027 => 500,
-        code if code.kind == Kind::Transient => 503,
+        code if code.kind.is_passing() => 503,
         _ => 500,
     }
 }

@@ -1,18 +1,20 @@
 //! Removes what a restore made: its temporary parts after success, all of it after failure.
 //!
-//! Retire (after success) deletes our snapshot copy, records the end and releases
-//! the lock. Undo (after failure) first seals the lock, so that no step makes anything
-//! behind its back; then it goes through the ledger, instances before cluster before
+//! Retire (after success) deletes our snapshot copy, stops the cluster that was replaced
+//! if it is to be, records the end and releases the lock. Undo (after failure) first seals the lock, so that no step makes anything
+//! behind its back; then it takes back a switch that has begun, so that the cluster that
+//! was replaced serves again; then it goes through the ledger, instances before cluster before
 //! copy, and asks for the deletion of what is proved to be ours; WaitForUndo then
 //! looks whether it is gone. A target that is in service is never removed.
 
-use aurora_restore_core::errors::{AR0012, AR0027, AR0028, StepError, wire_code};
+use aurora_restore_core::errors::{AR0012, AR0027, AR0028, AR0048, StepError, wire_code};
 use aurora_restore_core::ledger::{
     self, Address, Ending, Resource, ResourceKind, ResourceState, Status,
 };
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Restore, Step, ownership, rds};
+use aurora_restore_core::switching::{self, Back, Switch};
+use aurora_restore_core::{Context, Restore, Step, ownership, rds, secrets};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -97,7 +99,9 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
     }
     let cluster = restore.describe_target(context).await?;
     let endpoint = restore.endpoint(&cluster)?;
-    let secret_arn = arn_of_secret(context, &restore.master_secret_id(&cluster)?).await?;
+    let secret_id = restore.master_secret_id(&cluster)?;
+    let secret_arn = secrets::arn_of(context.aws.secrets_manager(), &secret_id).await?;
+    stop_replaced(context, restore).await;
     let ending = Ending {
         status: Status::Restored,
         error: None,
@@ -124,18 +128,6 @@ async fn is_refused_as_gone(
     Ok(*error.code() == AR0027 && ledger::step_began(context, &id, RETIRES).await?.is_some())
 }
 
-/// The ARN of a secret that is named by its ARN or its name.
-async fn arn_of_secret(context: &Context, secret_id: &str) -> Result<String, StepError> {
-    if rds::is_arn(secret_id) {
-        return Ok(secret_id.to_owned());
-    }
-    let secrets = context.aws.secrets_manager();
-    let described = secrets.describe_secret().secret_id(secret_id).send().await;
-    let described = described
-        .map_err(|error| StepError::from_sdk(format!("describe secret `{secret_id}`"), error))?;
-    Ok(described.arn.unwrap_or_else(|| secret_id.to_owned()))
-}
-
 /// Seals the lock, then asks for the deletion of everything in the ledger that is proved to be ours and not in
 /// service.
 ///
@@ -148,6 +140,11 @@ pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepEr
     restore.seal(context.clock.now()).await?;
     let in_service = restore.is_in_service().await?;
     let (mut deleting, mut refused) = (Vec::new(), Vec::new());
+    if in_service {
+        refused.extend(let_in(context, restore).await);
+    } else {
+        refused.extend(switch_back(context, restore).await?);
+    }
     for resource in restore.resources().await? {
         let serving = in_service && resource.kind != ResourceKind::SnapshotCopy;
         if serving || resource.state == ResourceState::Removed {
@@ -167,6 +164,90 @@ pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepEr
     }
     tracing::info!(?deleting, ?refused, "undo");
     Ok(Undone { deleting, refused })
+}
+
+/// Takes back a switch that has begun: what it replaced serves before anything of ours is removed. Gives why that
+/// cannot be; then the rest goes on, because ours serves nobody.
+///
+/// # Errors
+/// AR0048 while it is under way; what may pass.
+async fn switch_back(context: &Context, restore: &Restore) -> Result<Option<String>, StepError> {
+    match switching::take_back(context, restore).await {
+        Ok(Back::Done) => Ok(None),
+        Ok(Back::UnderWay(what)) => Err(StepError::new(&AR0048, what)),
+        Ok(Back::Stuck(error)) => {
+            tracing::error!("{error}");
+            Ok(Some(error.to_string()))
+        }
+        Err(error) if error.kind().is_passing() => {
+            Err(StepError::new(&AR0048, error.message()).caused_by(error))
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            Ok(Some(error.to_string()))
+        }
+    }
+}
+
+/// The target took the place of another and is kept: whoever could not be let in yet is let in now, since nobody else
+/// serves. Gives why not.
+async fn let_in(context: &Context, restore: &Restore) -> Option<String> {
+    if restore.plan().switch == Switch::None {
+        return None;
+    }
+    let found = match restore.find_target(context).await {
+        Ok(found) => found?,
+        Err(error) => return Some(error.to_string()),
+    };
+    let proved = restore.prove_target(&found).await;
+    let asked = match proved {
+        Ok(()) => switching::let_in(context, restore, &found).await,
+        Err(error) => Err(error),
+    };
+    asked.err().map(|error| error.to_string())
+}
+
+/// Stops a cluster. One that is stopped, or on the way, stays so.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn stop(client: &aws_sdk_rds::Client, name: &str) -> Result<(), StepError> {
+    let asked = client
+        .stop_db_cluster()
+        .db_cluster_identifier(name)
+        .send()
+        .await;
+    asked
+        .map(|_| ())
+        .map_err(|error| StepError::from_sdk(format!("stop cluster `{name}`"), error))
+}
+
+/// Stops the replaced cluster, if the request says so. What is refused now, the reaper does.
+async fn stop_replaced(context: &Context, restore: &Restore) {
+    let plan = restore.plan();
+    let retired = plan.switch.replaced().filter(|replaced| {
+        replaced
+            .retire
+            .as_ref()
+            .is_some_and(|retire| retire.stopped)
+    });
+    let Some(replaced) = retired else { return };
+    let client = context.aws.rds(&plan.target.region);
+    let found = rds::find_cluster_by_id(&client, &replaced.resource_id).await;
+    let is_retired = |found: &aws_sdk_rds::types::DbCluster| {
+        let tagged = ownership::tag(found.tag_list(), ownership::RETIRED_BY_TAG);
+        tagged == Some(&plan.restore_id)
+            && found.status() == Some("available")
+            && found.db_cluster_identifier() == Some(&replaced.retired_identifier)
+    };
+    let stopped = match found.map(|found| found.filter(is_retired)) {
+        Ok(Some(_)) => stop(&client, &replaced.retired_identifier).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = stopped {
+        tracing::warn!("{error}");
+    }
 }
 
 /// Asks for the deletion of a resource proved to be ours; whether it is still there.
@@ -220,7 +301,7 @@ async fn delete_cluster(
     resource: &Resource,
 ) -> Result<bool, StepError> {
     let client = context.aws.rds(&restore.plan().target.region);
-    let Some(found) = rds::find_cluster(&client, &resource.identifier).await? else {
+    let Some(found) = rds::find_our_cluster(&client, resource).await? else {
         return Ok(false);
     };
     prove(
@@ -232,9 +313,10 @@ async fn delete_cluster(
     if found.status() == Some("deleting") {
         return Ok(true);
     }
+    let name = found.db_cluster_identifier();
     let asked = client
         .delete_db_cluster()
-        .db_cluster_identifier(&resource.identifier)
+        .db_cluster_identifier(name.unwrap_or(&resource.identifier))
         .skip_final_snapshot(true);
     match asked.send().await {
         Ok(_) => Ok(true),

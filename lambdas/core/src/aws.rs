@@ -49,6 +49,7 @@ pub struct Clients {
 #[derive(Default)]
 struct Made {
     dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
+    route53: OnceLock<aws_sdk_route53::Client>,
     secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
     sfn: OnceLock<aws_sdk_sfn::Client>,
     sns: OnceLock<aws_sdk_sns::Client>,
@@ -124,6 +125,13 @@ impl Clients {
             .get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.config))
     }
 
+    /// Route 53, which is the same in every region.
+    pub fn route53(&self) -> &aws_sdk_route53::Client {
+        self.made
+            .route53
+            .get_or_init(|| aws_sdk_route53::Client::new(&self.config))
+    }
+
     /// Step Functions.
     pub fn sfn(&self) -> &aws_sdk_sfn::Client {
         self.made
@@ -181,6 +189,7 @@ mod tests {
             clients.kms("eu-west-1"),
             clients.secrets_manager_of(elsewhere),
             clients.dynamodb(),
+            clients.route53(),
             clients.secrets_manager(),
             clients.sfn(),
             clients.sns(),

@@ -1,6 +1,6 @@
 //! What can go wrong, as Step Functions and people see it.
 //!
-//! Four [`Kind`]s reach the state machine, named for what it does about them.
+//! Five [`Kind`]s reach the state machine, named for what it does about them.
 //! Beneath them stands the documented list of [`Code`]s: each has a page in
 //! `docs/errors/`, compiled in, that says cause and remedy.
 //!
@@ -19,6 +19,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 pub enum Kind {
     /// Retried with jitter: throttling, lag, a resource in a passing state.
     Transient,
+    /// Retried within seconds: a switch has begun, and until its next step is done clients cannot connect.
+    Switching,
     /// The request or the account is wrong: a person must act.
     Rejected,
     /// Another restore, or a resource that is not ours, stands in the way.
@@ -28,10 +30,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it may pass by itself.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Transient | Self::Switching)
+    }
+
     /// The error name in the state machine.
     pub fn name(self) -> &'static str {
         match self {
             Self::Transient => "Transient",
+            Self::Switching => "Switching",
             Self::Rejected => "Rejected",
             Self::Conflict => "Conflict",
             Self::Defect => "Defect",
@@ -129,6 +137,11 @@ codes! {
     AR0038 Rejected "source cluster not found"
     AR0039 Rejected "point in time out of reach"
     AR0040 Rejected "source cannot be cloned"
+    AR0046 Rejected "cluster may not be replaced"
+    AR0047 Conflict "what is to be replaced has changed"
+    AR0048 Switching "switch under way"
+    AR0049 Rejected "switch could not be taken back"
+    AR0050 Rejected "pointer not usable"
     AR0051 Rejected "production without consent"
     AR0052 Rejected "approval refused"
     AR0053 Rejected "approval expired"

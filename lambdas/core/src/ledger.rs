@@ -17,9 +17,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::errors::{
-    AR0012, AR0013, AR0014, AR0018, AR0028, AR0032, AR0034, AR0036, AR0099, StepError,
-};
+use crate::errors::{AR0013, AR0014, AR0018, AR0028, AR0032, AR0034, AR0036, AR0099, StepError};
 use crate::execution;
 use crate::names::RestoreId;
 use crate::plan::Plan;
@@ -31,6 +29,10 @@ use crate::status::Meaning;
 use crate::step::{Context, record_key};
 use crate::table::{Condition, Item, Order, PK, SK, TTL, Table, Written};
 use crate::{ownership, rds, status};
+
+mod switching;
+
+pub use switching::{Begun, GivenName};
 
 /// Where a restore stands, for lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +114,9 @@ pub struct Resource {
     /// Whether it was ever seen to exist.
     #[serde(default)]
     pub made: bool,
+    /// The name that this restore gives it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<GivenName>,
 }
 
 impl Resource {
@@ -124,6 +129,7 @@ impl Resource {
             state: ResourceState::Intended,
             resource_id: None,
             made: false,
+            given_name: None,
         }
     }
 
@@ -132,11 +138,17 @@ impl Resource {
         region_of(&self.arn).unwrap_or(&plan.target.region)
     }
 
-    /// Whether what was found is this: by its ARN, and by its resource id where one is recorded.
+    /// Whether what was found is this: by its ARN, or that of the name it is given, and by its resource id where one is recorded.
     pub fn is(&self, found: &Found) -> bool {
+        let same = self.resource_id == found.resource_id;
         self.kind == found.kind
-            && self.arn.eq_ignore_ascii_case(&found.arn)
-            && (self.resource_id.is_none() || self.resource_id == found.resource_id)
+            && (self.arn.eq_ignore_ascii_case(&found.arn) && (self.resource_id.is_none() || same)
+                || self.has_given_name(found) && self.resource_id.is_some() && same)
+    }
+
+    fn has_given_name(&self, found: &Found) -> bool {
+        let given = self.given_name.as_ref();
+        given.is_some_and(|given| given.arn.eq_ignore_ascii_case(&found.arn))
     }
 
     /// Whether what was found is this under another name.
@@ -145,6 +157,7 @@ impl Resource {
             && self.resource_id.is_some()
             && self.resource_id == found.resource_id
             && !self.arn.eq_ignore_ascii_case(&found.arn)
+            && !self.has_given_name(found)
     }
 }
 
@@ -349,7 +362,7 @@ fn locked(plan: &Plan, lock: &Item) -> StepError {
         &AR0013,
         format!(
             "`{}` is locked by restore `{}` since {} ({})",
-            plan.target.cluster_identifier,
+            plan.name(),
             text("owner"),
             text("takenAt"),
             text("executionArn")
@@ -394,7 +407,7 @@ impl Restore {
     /// AR0013 when another restore is at work, AR0036 when an ended one is still being removed.
     pub async fn find_free_lock(context: &Context, plan: &Plan) -> Result<Option<Item>, StepError> {
         let table = context.table();
-        let key = lock_key(&plan.target.arn);
+        let key = lock_key(plan.named_arn());
         let Some(lock) = table.get(&key, "LOCK").await? else {
             return Ok(None);
         };
@@ -423,7 +436,7 @@ impl Restore {
             &AR0036,
             format!(
                 "`{}` is locked by restore `{owner}`, whose execution {how}, and of which there may be: {}",
-                plan.target.cluster_identifier,
+                plan.name(),
                 left.join(", ")
             ),
         ))
@@ -465,7 +478,7 @@ impl Restore {
                 Some(Condition::absent()),
             ),
             (
-                Item::key(&lock_key(&plan.target.arn), "LOCK")
+                Item::key(&lock_key(plan.named_arn()), "LOCK")
                     .with("owner", &plan.restore_id)
                     .with("executionArn", &plan.execution_arn)
                     .with("state", HELD)
@@ -498,12 +511,12 @@ impl Restore {
             let text = format!("restore `{id}` was ended before it was planned");
             return Err(StepError::new(&AR0014, text));
         }
-        let lock = table.get(&lock_key(&plan.target.arn), "LOCK").await?;
+        let lock = table.get(&lock_key(plan.named_arn()), "LOCK").await?;
         match lock.filter(|lock| lock.text("state") == Some(HELD)) {
             Some(lock) => Err(locked(&plan, &lock)),
             // It was let go of, or sealed, since it was looked at.
             None => {
-                let target = &plan.target.cluster_identifier;
+                let target = plan.name();
                 let text = format!("the lock of `{target}` is changing hands");
                 Err(StepError::new(&AR0036, text))
             }
@@ -544,7 +557,7 @@ impl Restore {
 
     async fn lock(&self) -> Result<Option<Item>, StepError> {
         self.table
-            .get(&lock_key(&self.plan.target.arn), "LOCK")
+            .get(&lock_key(self.plan.named_arn()), "LOCK")
             .await
     }
 
@@ -580,7 +593,7 @@ impl Restore {
         &self,
         items: Vec<(Item, Option<Condition>)>,
     ) -> Result<(), StepError> {
-        let lock = Item::key(&lock_key(&self.plan.target.arn), "LOCK");
+        let lock = Item::key(&lock_key(self.plan.named_arn()), "LOCK");
         match self
             .table
             .write(items, Some((lock, self.lock_is(HELD))))
@@ -631,7 +644,7 @@ impl Restore {
     }
 
     fn lock_lost(&self) -> StepError {
-        let (target, id) = (&self.plan.target.cluster_identifier, &self.plan.restore_id);
+        let (target, id) = (self.plan.name(), &self.plan.restore_id);
         StepError::new(
             &AR0014,
             format!("the lock of `{target}` is no longer held by restore `{id}`"),
@@ -782,7 +795,7 @@ impl Restore {
     /// AR0014 when the lock was lost before the restore could be called restored.
     pub async fn end(&self, ending: &Ending, at: OffsetDateTime) -> Result<Ending, StepError> {
         let restored = ending.status == Status::Restored;
-        let lock = Item::key(&lock_key(&self.plan.target.arn), "LOCK")
+        let lock = Item::key(&lock_key(self.plan.named_arn()), "LOCK")
             .with("owner", &self.plan.restore_id)
             .with("executionArn", &self.plan.execution_arn)
             .with("state", RELEASED)
@@ -792,11 +805,14 @@ impl Restore {
         let record = meta(&self.plan, ending.status, Some(ending), Some(at))?;
         let first = Condition::new("attribute_not_exists(#ending)").name("ending");
         let untold = (to_do(ToDo::Tell, &self.plan.restore_id, at), None);
-        let all = vec![
+        let mut all = vec![
             (lock, Some(ours)),
             (record.clone(), Some(first.clone())),
             untold.clone(),
         ];
+        if restored {
+            all.extend(self.retirement(at).map(|item| (item, None)));
+        }
         if self.table.write(all, None).await? == Written::Yes {
             return Ok(ending.clone());
         }
@@ -939,6 +955,8 @@ pub enum ToDo {
     Tell,
     /// The target expired, and its removal has begun.
     Expire,
+    /// The cluster that the target replaced is kept for a time, and then removed.
+    Retire,
 }
 
 impl ToDo {
@@ -946,6 +964,7 @@ impl ToDo {
         match self {
             Self::Tell => "TELL#",
             Self::Expire => "EXPIRE#",
+            Self::Retire => "RETIRE#",
         }
     }
 
@@ -1035,12 +1054,12 @@ pub async fn last_restored(table: &Table) -> Result<Option<OffsetDateTime>, Step
 
 /// How the target of a restored restore goes once it expired.
 impl Restore {
-    /// Takes the target's lock for its removal, so that it meets no new restore; `false` when that lock is somebody
+    /// Takes the target's lock for its removal, or for that of the cluster it replaced, so that it meets no new restore; `false` when that lock is somebody
     /// else's. No step of this restore holds the lock by that: the epoch is not theirs.
     ///
     /// # Errors
     /// What DynamoDB refuses.
-    pub async fn begin_expiry(&self, at: OffsetDateTime) -> Result<bool, StepError> {
+    pub async fn begin_removal(&self, what: ToDo, at: OffsetDateTime) -> Result<bool, StepError> {
         let lock = self.lock().await?;
         if lock.as_ref().is_some_and(|lock| self.is_expiring(lock)) {
             return Ok(true);
@@ -1058,13 +1077,13 @@ impl Restore {
                 .number("epoch", epoch)
                 .value("released", RELEASED),
         };
-        let taken = Item::key(&lock_key(&self.plan.target.arn), "LOCK")
+        let taken = Item::key(&lock_key(self.plan.named_arn()), "LOCK")
             .with("owner", &self.plan.restore_id)
             .with("executionArn", &self.plan.execution_arn)
             .with("state", UNDOING)
             .with("undoingSince", rfc3339(at))
             .with_number("epoch", found.unwrap_or(self.epoch) + 1);
-        let begun = to_do(ToDo::Expire, &self.plan.restore_id, at);
+        let begun = to_do(what, &self.plan.restore_id, at);
         let writes = vec![(taken, Some(as_found)), (begun, None)];
         Ok(self.table.write(writes, None).await? == Written::Yes)
     }
@@ -1088,11 +1107,26 @@ impl Restore {
         self.abandon_expiry(at).await
     }
 
-    /// Releases the lock of a removal, if it had begun, and takes it off the list: the target is gone, or to be kept.
+    /// Releases the lock of the target's removal, if it had begun, and takes it off the list: the target is gone, or
+    /// to be kept.
     ///
     /// # Errors
     /// What DynamoDB refuses.
     pub async fn abandon_expiry(&self, at: OffsetDateTime) -> Result<(), StepError> {
+        self.release_removal(at).await?;
+        done(
+            &self.table,
+            ToDo::Expire,
+            &RestoreId::parse(&self.plan.restore_id)?,
+        )
+        .await
+    }
+
+    /// Releases the lock of a removal, if it had begun.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn release_removal(&self, at: OffsetDateTime) -> Result<(), StepError> {
         if let Some(lock) = self.lock().await?.filter(|lock| self.is_expiring(lock)) {
             let ours = Condition::new("#owner = :owner AND #state = :undoing")
                 .name("owner")
@@ -1102,12 +1136,7 @@ impl Restore {
             let released = lock.with("state", RELEASED).with("releasedAt", rfc3339(at));
             self.table.put(released, Some(ours)).await?;
         }
-        done(
-            &self.table,
-            ToDo::Expire,
-            &RestoreId::parse(&self.plan.restore_id)?,
-        )
-        .await
+        Ok(())
     }
 }
 
@@ -1215,7 +1244,7 @@ fn meta(
         .with("restoreId", &plan.restore_id)
         .with("executionArn", &plan.execution_arn)
         .with("status", status.name())
-        .with("target", &plan.target.arn)
+        .with("target", plan.named_arn())
         .with("source", plan.source.arn())
         .with("startedAt", rfc3339(plan.planned_at))
         .kept_from(plan.planned_at)
@@ -1284,7 +1313,7 @@ impl Restore {
         let target = &self.plan.target;
         let client = context.aws.rds(&target.region);
         let name = &target.cluster_identifier;
-        if let Some(found) = rds::find_cluster(&client, name).await? {
+        if let Some(found) = self.find_target(context).await? {
             let status = found.status().unwrap_or_default();
             let meaning = status::of_cluster(status);
             if let Some(error) = status::hopeless(meaning, &AR0018, name, status) {
@@ -1310,12 +1339,7 @@ impl Restore {
     /// AR0012 when it is not, or is not in the ledger.
     pub async fn prove_target(&self, cluster: &DbCluster) -> Result<(), StepError> {
         let name = &self.plan.target.cluster_identifier;
-        let Some(recorded) = self.resource(&self.plan.target.arn).await? else {
-            return Err(StepError::new(
-                &AR0012,
-                format!("cluster `{name}` is not in the ledger"),
-            ));
-        };
+        let recorded = self.target_resource().await?;
         let (tags, id) = (cluster.tag_list(), cluster.db_cluster_resource_id());
         ownership::prove(
             name,

@@ -31,6 +31,7 @@ pub mod settings;
 pub mod sql;
 pub mod status;
 pub mod step;
+pub mod switching;
 pub mod table;
 
 pub use aws::Clients;

@@ -39,12 +39,7 @@ impl RestoreId {
     /// A name for RDS: readable first, unique by a hash of the whole id, because RDS ignores letter case
     /// and ids may be longer than its names.
     fn slug(&self, room: usize) -> String {
-        let hash = Sha256::digest(self.0.as_bytes());
-        let suffix: String = hash
-            .iter()
-            .take(5)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let suffix = self.short();
         let mut readable = String::new();
         for c in self.0.to_ascii_lowercase().chars() {
             let c = if c.is_ascii_alphanumeric() { c } else { '-' };
@@ -61,10 +56,41 @@ impl RestoreId {
         }
     }
 
+    /// Ten hexadecimal digits that tell this id from others.
+    fn short(&self) -> String {
+        let hash = Sha256::digest(self.0.as_bytes());
+        let first = hash.iter().take(5);
+        first.map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Our copy of the source's snapshot.
     pub fn snapshot_copy(&self) -> String {
         let prefix = "aurora-restore-";
         format!("{prefix}{}", self.slug(IDENTIFIER_LIMIT - prefix.len()))
+    }
+
+    /// The cluster that is made beside another, whose name it takes over in Switch. Its instances add `-` and a number
+    /// of up to two digits, and keep these names.
+    pub fn working_cluster(&self) -> String {
+        let prefix = "aurora-restore-";
+        format!("{prefix}{}", self.slug(IDENTIFIER_LIMIT - 3 - prefix.len()))
+    }
+
+    /// What a cluster is called from when this restore takes over its name. Long names are cut; the end tells two
+    /// restores apart.
+    pub fn retired_cluster(&self, name: &str) -> String {
+        let suffix = format!("-retired-{}", self.short());
+        let mut kept = name.to_ascii_lowercase();
+        kept.truncate(IDENTIFIER_LIMIT - suffix.len());
+        format!("{}{suffix}", kept.trim_end_matches('-'))
+    }
+
+    /// The last snapshot of the cluster that this restore retired.
+    pub fn final_snapshot(&self, name: &str) -> String {
+        let suffix = format!("-final-{}", self.short());
+        let mut kept = name.to_ascii_lowercase();
+        kept.truncate(IDENTIFIER_LIMIT - suffix.len());
+        format!("{}{suffix}", kept.trim_end_matches('-'))
     }
 
     /// The secret that holds the new master password when the pipeline keeps it.
@@ -112,8 +138,16 @@ mod tests {
             "\u{e4}",
             long.as_str(),
         ] {
-            let name = RestoreId::parse(id).unwrap().snapshot_copy();
-            assert!(is_rds_identifier(&name), "{id} gave {name}");
+            let id = RestoreId::parse(id).unwrap();
+            for name in [
+                id.snapshot_copy(),
+                instance(&id.working_cluster(), 16),
+                id.retired_cluster("Orders-Prod"),
+                id.retired_cluster(&format!("{}-{}", "a".repeat(43), "b".repeat(16))),
+                id.final_snapshot(&"c".repeat(60)),
+            ] {
+                assert!(is_rds_identifier(&name), "{id:?} gave {name}");
+            }
         }
     }
 

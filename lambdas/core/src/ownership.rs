@@ -16,6 +16,10 @@ use crate::plan::Plan;
 pub const RESTORE_ID_TAG: &str = "aurora-restore:restore-id";
 /// Tag that says from when a resource may be removed (RFC 3339, UTC).
 pub const EXPIRES_AT_TAG: &str = "aurora-restore:expires-at";
+/// Tag that names the restore whose cluster came in the place of this one.
+pub const RETIRED_BY_TAG: &str = "aurora-restore:retired-by";
+/// Tag that says until when a cluster that was replaced is kept (RFC 3339, UTC).
+pub const RETIRED_UNTIL_TAG: &str = "aurora-restore:retired-until";
 /// Tag that names the snapshot a resource came from.
 pub const SOURCE_SNAPSHOT_TAG: &str = "aurora-restore:source-snapshot";
 /// Tag that names the cluster a resource came from, where no snapshot was restored.

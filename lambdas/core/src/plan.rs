@@ -15,6 +15,7 @@ use crate::request::{
     Check, ClusterRole, MasterPassword, Monitoring, PerformanceInsights, ServerlessScaling, Waits,
 };
 use crate::settings::DatabaseTls;
+use crate::switching::Switch;
 
 /// The fully resolved request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ pub struct Plan {
     /// Who asked for the restore, as far as who started its execution said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// How clients come to the target.
+    #[serde(default)]
+    pub switch: Switch,
 }
 
 /// The approval without which nothing is made.
@@ -235,7 +239,7 @@ pub struct TargetCluster {
     pub region: String,
     /// Its identifier, lowercase.
     pub cluster_identifier: String,
-    /// Its ARN: the lock's key.
+    /// Its ARN.
     pub arn: String,
     /// Its instances, writer first.
     pub instances: Vec<TargetInstance>,
@@ -356,6 +360,22 @@ impl Plan {
             resource,
             identifier,
         )
+    }
+
+    /// The name that was asked for: the target's own, or the one that it gets in Switch.
+    pub fn name(&self) -> &str {
+        match &self.switch {
+            Switch::Rename(rename) => &rename.name,
+            Switch::None | Switch::Pointer(_) => &self.target.cluster_identifier,
+        }
+    }
+
+    /// The ARN that goes with that name: the lock's key, so that two restores for one name keep apart.
+    pub fn named_arn(&self) -> &str {
+        match &self.switch {
+            Switch::Rename(rename) => &rename.arn,
+            Switch::None | Switch::Pointer(_) => &self.target.arn,
+        }
     }
 
     /// The identifiers of the target's instances, writer first.

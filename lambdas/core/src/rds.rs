@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::Plan;
 use crate::errors::{AR0037, StepError, wire_code};
 use crate::ledger::{Resource, ResourceKind};
-use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, is_copy_of_a_restore, tag};
+use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, RETIRED_BY_TAG, is_copy_of_a_restore, tag};
 use crate::request::SnapshotType;
 
 /// The cluster of this name.
@@ -40,6 +40,47 @@ pub async fn find_cluster(rds: &Client, identifier: &str) -> Result<Option<DbClu
             error,
         )),
     }
+}
+
+/// The cluster of this resource id, whatever it is called.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_cluster_by_id(
+    rds: &Client,
+    resource_id: &str,
+) -> Result<Option<DbCluster>, StepError> {
+    let by_id = Filter::builder()
+        .name("db-cluster-resource-id")
+        .values(resource_id)
+        .build();
+    let answer = rds.describe_db_clusters().filters(by_id).send().await;
+    let answer = answer
+        .map_err(|error| StepError::from_sdk(format!("look for cluster {resource_id}"), error))?;
+    let same = |found: &DbCluster| found.db_cluster_resource_id() == Some(resource_id);
+    Ok(answer
+        .db_clusters
+        .unwrap_or_default()
+        .into_iter()
+        .find(same))
+}
+
+/// A cluster of the ledger, under its own name or, by its resource id, under the one it is given.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_our_cluster(
+    rds: &Client,
+    resource: &Resource,
+) -> Result<Option<DbCluster>, StepError> {
+    if let Some(found) = find_cluster(rds, &resource.identifier).await? {
+        return Ok(Some(found));
+    }
+    let (Some(given), Some(id)) = (&resource.given_name, &resource.resource_id) else {
+        return Ok(None);
+    };
+    let found = find_cluster(rds, &given.identifier).await?;
+    Ok(found.filter(|found| found.db_cluster_resource_id() == Some(id)))
 }
 
 /// The instance of this name.
@@ -222,7 +263,11 @@ pub async fn renamed_to(rds: &Client, resource: &Resource) -> Result<Option<Stri
         ResourceKind::SnapshotCopy | ResourceKind::Secret => None,
     };
     // Found by its id under its own name: the look before came too early.
-    Ok(name.filter(|name| !name.eq_ignore_ascii_case(&resource.identifier)))
+    let given = resource.given_name.as_ref();
+    Ok(name.filter(|name| {
+        !name.eq_ignore_ascii_case(&resource.identifier)
+            && !given.is_some_and(|given| given.identifier.eq_ignore_ascii_case(name))
+    }))
 }
 
 /// The error of a resource that was made and has another name now.
@@ -257,6 +302,8 @@ pub struct Found {
     pub expires_at: Option<String>,
     /// Whether it is a cluster protected against deletion: only who protected it may take that back.
     pub protected: bool,
+    /// Whether another restore came in its place.
+    pub retired: bool,
 }
 
 impl Found {
@@ -272,6 +319,7 @@ impl Found {
             created_at: None,
             expires_at: None,
             protected: false,
+            retired: false,
         }
     }
 
@@ -323,6 +371,7 @@ impl Found {
             created_at: None,
             expires_at: tag(tags, EXPIRES_AT_TAG).map(str::to_owned),
             protected: false,
+            retired: tag(tags, RETIRED_BY_TAG).is_some(),
         }
     }
 }
@@ -344,6 +393,12 @@ pub async fn find_unlisted(
     let ours = |found: &Found| (known || found.restore_id == plan.restore_id) && resource.is(found);
     if let Some(found) = found.filter(ours) {
         return Ok(Some(found));
+    }
+    if let Some(given) = &resource.given_name {
+        let found = find_named(rds, resource, &given.identifier, plan).await?;
+        if let Some(found) = found.filter(|found| resource.is(found)) {
+            return Ok(Some(found));
+        }
     }
     let Some(name) = renamed_to(rds, resource).await? else {
         return Ok(None);

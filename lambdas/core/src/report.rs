@@ -1,5 +1,7 @@
 //! The report of a restore, from the state table: what notifications, the CLI and people read.
 
+use std::fmt;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -8,8 +10,8 @@ use crate::approval::{self, ApprovalReport};
 use crate::errors::StepError;
 use crate::fidelity::Compared;
 use crate::ledger::{
-    Address, Ending, Evidence, Finding, Leftover, Resource, ResourceState, Status, restore_key,
-    rfc3339,
+    Address, Begun, Ending, Evidence, Finding, Leftover, Resource, ResourceState, Status,
+    restore_key, rfc3339,
 };
 use crate::names::RestoreId;
 use crate::plan::Plan;
@@ -59,6 +61,9 @@ pub struct Report {
     /// Its approval, when it needs one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalReport>,
+    /// The cluster in whose place the target came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<ReplacedReport>,
     /// When the target was found to be gone after it had expired (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reaped_at: Option<String>,
@@ -70,6 +75,73 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// Where the time went.
     pub seconds: Seconds,
+}
+
+/// The cluster in whose place a target came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedReport {
+    /// What it was called.
+    pub was: String,
+    /// What it is called since.
+    pub is: String,
+    /// What tells it from another of its name.
+    pub resource_id: String,
+    /// Whether it is stopped.
+    pub stopped: bool,
+    /// When it is removed (RFC 3339); kept when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<String>,
+    /// Whether a last snapshot is taken then.
+    pub final_snapshot: bool,
+    /// Whether it was protected against deletion, which keeps it for longer.
+    pub protected: bool,
+}
+
+impl ReplacedReport {
+    /// What the plan and the record of the switch say.
+    fn of(plan: &Plan, begun: &Begun) -> Option<Self> {
+        let replaced = plan.switch.replaced()?;
+        let retire = replaced.retire.as_ref();
+        Some(Self {
+            was: replaced.identifier.clone(),
+            is: replaced.retired_identifier.clone(),
+            resource_id: replaced.resource_id.clone(),
+            stopped: retire.is_some_and(|retire| retire.stopped),
+            kept_until: begun.kept_until.map(rfc3339),
+            final_snapshot: retire.is_some_and(|retire| retire.final_snapshot),
+            protected: replaced.protected,
+        })
+    }
+}
+
+impl fmt::Display for ReplacedReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            was,
+            is,
+            resource_id,
+            ..
+        } = self;
+        write!(formatter, "{was} ({resource_id})")?;
+        if was != is {
+            write!(formatter, ", called {is} now")?;
+        }
+        if self.stopped {
+            write!(formatter, ", stopped")?;
+        }
+        match (&self.kept_until, self.protected) {
+            (None, _) => write!(formatter, ", kept"),
+            (Some(_), true) => write!(
+                formatter,
+                ", kept as long as it is protected against deletion"
+            ),
+            (Some(until), false) if self.final_snapshot => {
+                write!(formatter, ", removed after {until}, with a last snapshot")
+            }
+            (Some(until), false) => write!(formatter, ", removed after {until}"),
+        }
+    }
 }
 
 /// What one state did.
@@ -120,6 +192,7 @@ impl Report {
             leftovers: Vec::new(),
             target: None,
             approval: None,
+            replaced: None,
             reaped_at: None,
             evidence: Vec::new(),
             settings: Vec::new(),
@@ -160,6 +233,13 @@ pub async fn build(
     let (findings, settings) = evidence
         .map(|evidence| (evidence.findings, evidence.settings))
         .unwrap_or_default();
+    let begun: Option<Begun> = find("SWITCH").and_then(|item| read(item, "switch"));
+    // A switch that was taken back replaced nothing.
+    let in_service = find("IN_SERVICE").and_then(|item| item.text("state")) == Some("in-service");
+    let replaced = plan
+        .as_ref()
+        .zip(begun.as_ref().filter(|_| in_service))
+        .and_then(|(plan, begun)| ReplacedReport::of(plan, begun));
     let mut resources: Vec<Resource> = with_prefix(&items, "RESOURCE#")
         .filter_map(|item| read(item, "resource"))
         .collect();
@@ -183,9 +263,7 @@ pub async fn build(
         cause: ending.as_ref().and_then(|ending| ending.cause.clone()),
         source: plan.as_ref().map(|plan| plan.source.to_string()),
         data_from: plan.as_ref().map(|plan| rfc3339(plan.source.taken_at)),
-        target_cluster: plan
-            .as_ref()
-            .map(|plan| plan.target.cluster_identifier.clone()),
+        target_cluster: plan.as_ref().map(|plan| plan.name().to_owned()),
         created: made.clone().map(name).collect(),
         removed: made
             .filter(|resource| resource.state == ResourceState::Removed)
@@ -204,6 +282,7 @@ pub async fn build(
             Some(plan) => approval::report(table, plan).await?,
             None => None,
         },
+        replaced,
         reaped_at: meta
             .and_then(|item| item.text("reapedAt"))
             .map(str::to_owned),

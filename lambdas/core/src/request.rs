@@ -38,6 +38,9 @@ pub struct Request {
     /// one all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// How clients come to the target.
+    #[serde(default)]
+    pub switch: Switch,
 }
 
 /// A person who must agree before anything is made.
@@ -407,6 +410,77 @@ pub enum MasterPassword {
     Secret,
 }
 
+/// How clients come to the target. To name a mode that replaces a cluster is the consent to replace it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Switch {
+    /// By which of the ways below.
+    #[serde(default)]
+    pub mode: SwitchMode,
+    /// What becomes of the cluster that is replaced; absent, it is kept as it is. For `rename` and `pointer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retire: Option<Retire>,
+    /// For `pointer`: the parameter of Parameter Store that says where the cluster is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// For `pointer`: the secret with which clients connect; it exists, and gets a new version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// For `pointer`: the CNAME record that leads to the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<DnsRecord>,
+}
+
+/// By which way clients come to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchMode {
+    /// By its own name, which is new.
+    #[default]
+    None,
+    /// By the name of the cluster that it replaces: both are renamed.
+    Rename,
+    /// By a parameter, a secret or a record of DNS, which are moved to it.
+    Pointer,
+}
+
+/// What becomes of the cluster that is replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retire {
+    /// How many hours it is kept. Then it is deleted.
+    #[schemars(range(min = 1, max = 8760))]
+    pub keep_hours: u32,
+    /// Whether it is stopped meanwhile.
+    #[serde(default = "yes")]
+    pub stopped: bool,
+    /// Whether a last snapshot of it is taken when it is deleted.
+    #[serde(default = "yes")]
+    pub final_snapshot: bool,
+}
+
+/// A CNAME record of Route 53.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DnsRecord {
+    /// The hosted zone, such as `Z0123456789ABCDEFGHIJ`.
+    pub hosted_zone_id: String,
+    /// The record's whole name, such as `orders.db.example.com`.
+    pub name: String,
+    /// How long resolvers may keep it.
+    #[serde(default = "a_minute")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub ttl_seconds: u32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn a_minute() -> u32 {
+    60
+}
+
 /// SQL that must hold before anyone may reach the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -636,6 +710,7 @@ fn validated(request: Request) -> Result<Request, String> {
         .chain(tags)
         .chain(instance_rules(&request.target))
         .chain(setting_rules(&request.target))
+        .chain(switch_rules(&request))
         .flatten()
         .chain(request.source.problems())
         .collect();
@@ -644,6 +719,88 @@ fn validated(request: Request) -> Result<Request, String> {
     } else {
         Err(problems.join("; "))
     }
+}
+
+/// What each mode of Switch needs, and what it has no use for.
+fn switch_rules(request: &Request) -> Vec<Option<String>> {
+    let Switch {
+        mode,
+        retire,
+        parameter,
+        secret_name,
+        record,
+    } = &request.switch;
+    let (replaces, points) = (*mode != SwitchMode::None, *mode == SwitchMode::Pointer);
+    let only = |field: &str, given: bool, permitted: bool, modes: &str| {
+        let expected = format!("nothing, unless `switch.mode` is {modes}");
+        rule(field, "given", !given || permitted, &expected)
+    };
+    let pointer = "`pointer`";
+    let path = parameter.as_deref();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_.-".contains(c);
+    let is_path = |path: &str| {
+        path.starts_with('/') && (2..=1011).contains(&path.len()) && path.chars().all(plain)
+    };
+    let mut rules = vec![
+        only(
+            "switch.retire",
+            retire.is_some(),
+            replaces,
+            "`rename` or `pointer`",
+        ),
+        only("switch.parameter", path.is_some(), points, pointer),
+        only("switch.secretName", secret_name.is_some(), points, pointer),
+        only("switch.record", record.is_some(), points, pointer),
+        rule(
+            "switch.parameter",
+            path.unwrap_or("absent"),
+            !points || path.is_some_and(is_path),
+            "the whole name of a parameter, such as /orders/endpoint",
+        ),
+        // RDS changes a password that it manages: a copy would go stale.
+        rule(
+            "switch.secretName",
+            secret_name.as_deref().unwrap_or_default(),
+            secret_name.is_none() || request.credentials.master == MasterPassword::Secret,
+            "`credentials.master` to be `secret`: RDS rotates a password that it manages, and a copy of it would go stale",
+        ),
+    ];
+    if let Some(retire) = retire {
+        rules.push(range("switch.retire.keepHours", retire.keep_hours, 1, 8760));
+    }
+    if let Some(record) = record {
+        let DnsRecord {
+            hosted_zone_id: zone,
+            name,
+            ttl_seconds,
+        } = record;
+        let is_zone = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+        let labels = || name.trim_end_matches('.').split('.');
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        rules.extend([
+            rule(
+                "switch.record.hostedZoneId",
+                zone,
+                zone.starts_with('Z')
+                    && (2..=32).contains(&zone.len())
+                    && zone.chars().all(is_zone),
+                "the id of a hosted zone, such as Z0123456789ABCDEFGHIJ",
+            ),
+            rule(
+                "switch.record.name",
+                name,
+                name.len() <= 255 && labels().count() > 1 && labels().all(is_label),
+                "a whole domain name, such as orders.db.example.com",
+            ),
+            range("switch.record.ttlSeconds", *ttl_seconds, 1, 86_400),
+        ]);
+    }
+    rules
 }
 
 fn instance_rules(target: &Target) -> Vec<Option<String>> {
@@ -789,6 +946,50 @@ mod tests {
         input["target"]["instanceClas"] = json!("db.r7g.large");
         let problem = read(input).unwrap_err();
         assert!(problem.contains("target.instanceClas"), "{problem}");
+    }
+
+    #[test]
+    fn each_way_to_switch_takes_its_own_fields_and_no_others() {
+        let with = |switch: Value| {
+            let mut input = minimal();
+            input["switch"] = switch;
+            read(input)
+        };
+        let retire = json!({"keepHours": 72});
+        assert_eq!(read(minimal()).unwrap().switch.mode, SwitchMode::None);
+        let renaming = with(json!({"mode": "rename", "retire": retire})).unwrap();
+        assert!(renaming.switch.retire.unwrap().final_snapshot);
+        for (switch, path) in [
+            (json!({"retire": retire}), "switch.retire"),
+            (
+                json!({"mode": "rename", "parameter": "/a"}),
+                "switch.parameter",
+            ),
+            (json!({"mode": "pointer"}), "switch.parameter"),
+            (
+                json!({"mode": "pointer", "parameter": "a b"}),
+                "switch.parameter",
+            ),
+            (
+                json!({"mode": "pointer", "parameter": "/a", "secretName": "orders/app"}),
+                "switch.secretName",
+            ),
+            (
+                json!({"mode": "pointer", "parameter": "/a", "record": {"hostedZoneId": "z", "name": "a.b"}}),
+                "switch.record.hostedZoneId",
+            ),
+            (
+                json!({"mode": "rename", "retire": {"keepHours": 0}}),
+                "switch.retire.keepHours",
+            ),
+            (
+                json!({"mode": "rename", "retire": {"keepDays": 3}}),
+                "switch.retire.keepDays",
+            ),
+        ] {
+            let problem = with(switch).unwrap_err();
+            assert!(problem.contains(&format!("`{path}`")), "{problem}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::errors::{AR0021, StepError, wire_code};
+use crate::errors::{AR0021, AR0050, StepError, wire_code};
 use crate::ownership::RESTORE_ID_TAG;
 use crate::rds::Found;
 
@@ -94,6 +94,44 @@ pub async fn find_made(client: &Client) -> Result<Vec<Found>, StepError> {
         }
     }
     Ok(found)
+}
+
+/// The ARN of a secret that is named by its ARN or its name.
+///
+/// # Errors
+/// What Secrets Manager refuses.
+pub async fn arn_of(client: &Client, secret_id: &str) -> Result<String, StepError> {
+    if crate::rds::is_arn(secret_id) {
+        return Ok(secret_id.to_owned());
+    }
+    let described = client.describe_secret().secret_id(secret_id).send().await;
+    let described = described
+        .map_err(|error| StepError::from_sdk(format!("describe secret `{secret_id}`"), error))?;
+    Ok(described.arn.unwrap_or_else(|| secret_id.to_owned()))
+}
+
+/// Every field of a secret's current version, without its password.
+///
+/// # Errors
+/// What Secrets Manager refuses; AR0050 when the value is not a JSON object.
+pub async fn read_fields(
+    client: &Client,
+    secret_id: &str,
+) -> Result<serde_json::Map<String, serde_json::Value>, StepError> {
+    let answer = client.get_secret_value().secret_id(secret_id).send().await;
+    let answer =
+        answer.map_err(|error| StepError::from_sdk(format!("read secret `{secret_id}`"), error))?;
+    let value = answer.secret_string.map(Secret::new);
+    // The parse error is left out on purpose: it could quote the value.
+    let parsed = value.and_then(|value| serde_json::from_str(value.expose()).ok());
+    let Some(serde_json::Value::Object(mut fields)) = parsed else {
+        let text = format!("secret `{secret_id}` is not a JSON object");
+        return Err(StepError::new(&AR0050, text));
+    };
+    if let Some(serde_json::Value::String(password)) = fields.remove("password") {
+        drop(Secret::new(password)); // wiped
+    }
+    Ok(fields)
 }
 
 /// Reads a database secret; `None` when the secret or that version of it does not exist.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::errors::{AR0001, AR0004, AR0005, AR0051, StepError, wire_code};
+use crate::errors::{AR0001, AR0004, AR0005, AR0046, AR0051, StepError, wire_code};
 use crate::request;
 
 /// The names of the pipeline's own resources, from the function's environment.
@@ -132,6 +132,10 @@ pub struct DeployedSettings {
     /// Hours before a target expires that people are told; a quarter of its life at most.
     #[serde(default = "expiry_warning_hours")]
     pub expiry_warning_hours: u32,
+    /// Clusters in whose place a restore may come: patterns of identifiers, `*` for any characters. None that is not
+    /// listed is renamed, stopped or removed.
+    #[serde(default)]
+    pub replaceable: Vec<String>,
     /// How the functions that speak SQL check the server they reach.
     #[serde(default)]
     pub database_tls: DatabaseTls,
@@ -300,6 +304,28 @@ impl DeployedSettings {
             &AR0005,
             format!(
                 "no deployed flow leads from `{source}` of account {source_account} to `{target}`"
+            ),
+        ))
+    }
+}
+
+impl DeployedSettings {
+    /// Refuses to replace a cluster that is not listed.
+    ///
+    /// # Errors
+    /// AR0046 naming it.
+    pub fn permit_replacing(&self, name: &str) -> Result<(), StepError> {
+        if self
+            .replaceable
+            .iter()
+            .any(|pattern| matches_pattern(pattern, name))
+        {
+            return Ok(());
+        }
+        Err(StepError::new(
+            &AR0046,
+            format!(
+                "cluster `{name}` is not among the replaceable clusters of the deployed settings"
             ),
         ))
     }

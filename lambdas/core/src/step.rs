@@ -171,7 +171,9 @@ async fn run_recorded(
 fn log_failure(error: &StepError, worked_millis: i64) {
     let code = error.code().id;
     match error.kind() {
-        Kind::Transient => tracing::warn!(code, workedMillis = worked_millis, "{error}"),
+        Kind::Transient | Kind::Switching => {
+            tracing::warn!(code, workedMillis = worked_millis, "{error}")
+        }
         _ => tracing::error!(code, workedMillis = worked_millis, "{error}"),
     }
 }

@@ -141,7 +141,7 @@ fn subject(plan: &Plan, reminder: bool) -> String {
     } else {
         "Approval needed"
     };
-    format!("{what}: {}", plan.target.cluster_identifier)
+    format!("{what}: {}", plan.name())
 }
 
 /// The plan for who decides, and how to decide. The token is not in it.
@@ -182,7 +182,7 @@ fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
             rfc3339(source.taken_at)
         ),
     );
-    line("target", &target.arn);
+    line("target", plan.named_arn());
     let readers = target.instances.len().saturating_sub(1);
     let mut classes: Vec<&str> = target
         .instances

@@ -8,7 +8,6 @@ mod approval;
 
 use std::fmt::Write;
 
-use aurora_restore_core::errors::Kind;
 use aurora_restore_core::fidelity::Verdict;
 use aurora_restore_core::ledger::{self, Ending, Status, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
@@ -106,7 +105,7 @@ pub async fn notify(
     let mut report = match recorded(context, id, failed.as_ref()).await {
         Ok(report) => report,
         // A person who hears little is better off than one who hears nothing.
-        Err(error) if error.kind() != Kind::Transient && (failed.is_some() || known.is_some()) => {
+        Err(error) if !error.kind().is_passing() && (failed.is_some() || known.is_some()) => {
             tracing::error!(
                 code = error.code().id,
                 "{error}; telling what the state machine knows"
@@ -254,6 +253,9 @@ fn message(report: &Report) -> String {
     if let Some(approval) = &report.approval {
         let decision = approval.decision.as_ref().map(ToString::to_string);
         line("approval", &decision.unwrap_or(approval.state.clone()));
+    }
+    if let Some(replaced) = &report.replaced {
+        line("replaced", &replaced.to_string());
     }
     let seconds = report.seconds;
     line(

@@ -90,6 +90,10 @@ pub(crate) async fn judge(
     };
     for found in found {
         let ours = |recorded: &&Resource| recorded.is(&found) && proved(recorded, &found);
+        // The target of this restore until another came in its place: that one's to remove.
+        if found.retired && !ledger.iter().any(|recorded| recorded.is(&found)) {
+            continue;
+        }
         let Some(recorded) = ledger.iter().find(ours) else {
             tracing::warn!(arn = found.arn, restore_id, "a restore's tag on a stranger");
             judged.strangers += 1;

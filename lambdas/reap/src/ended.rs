@@ -70,7 +70,7 @@ pub(crate) async fn settle(
         Err(error) => {
             let began = ledger::step_began(context, id, STATE).await?;
             let is_late = began.is_some_and(|began| now > began + TRIES_FOR);
-            if error.kind() == Kind::Transient && !is_late {
+            if error.kind().is_passing() && !is_late {
                 return Err(error);
             }
             close(context, &look, &error).await.map(Settled::Now)
@@ -85,7 +85,10 @@ async fn undo_and_look(
 ) -> Result<Settled, StepError> {
     let mut refused = Vec::new();
     if let Some(restore) = restore {
-        refused = undo_once(context, look.id, restore).await?;
+        refused = match undo_once(context, look.id, restore).await {
+            Err(error) if error.kind() == Kind::Switching => vec![error.to_string()],
+            undone => undone?,
+        };
     }
     Ok(match undo::look(context, restore, look).await? {
         Undoing::Ended(ending) => Settled::Now(ending.status),

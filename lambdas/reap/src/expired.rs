@@ -1,10 +1,10 @@
 //! Targets whose time is over.
 
 use aurora_restore_core::errors::AR0012;
-use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
+use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState, ToDo};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::ownership::{EXPIRES_AT_TAG, is_tagged, tag};
-use aurora_restore_core::rds::{self, Found};
+use aurora_restore_core::rds::Found;
 use aurora_restore_core::{Context, Restore, StepError};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -63,7 +63,10 @@ pub(crate) async fn remove(context: &Context, id: &RestoreId) -> Result<Removal,
         restore.abandon_expiry(context.clock.now()).await?;
         return Ok(Removal::Kept(reason));
     }
-    if !restore.begin_expiry(context.clock.now()).await? {
+    if !restore
+        .begin_removal(ToDo::Expire, context.clock.now())
+        .await?
+    {
         return Ok(Removal::Locked);
     }
     let mut refused = Vec::new();
@@ -99,12 +102,10 @@ async fn kept_by(
     restore: &Restore,
     resources: &[Resource],
 ) -> Result<Option<String>, StepError> {
-    let target = &restore.plan().target;
-    let name = &target.cluster_identifier;
-    let client = context.aws.rds(&target.region);
-    let Some(found) = rds::find_cluster(&client, name).await? else {
+    let Some(found) = restore.find_target(context).await? else {
         return Ok(None);
     };
+    let name = restore.plan().name();
     let id = found.db_cluster_resource_id();
     let recorded = resources.iter().find(|resource| {
         resource.kind == ResourceKind::Cluster && resource.resource_id.as_deref() == id

@@ -1,7 +1,7 @@
 //! Ends what nobody else ends any more.
 //!
 //! An execution that is stopped, times out, or dies of an error that no Catch covers
-//! ends without Undo. A target expires. A create call lands after its restore was
+//! ends without Undo. A target expires, a cluster that was replaced is kept long enough. A create call lands after its restore was
 //! undone, and a deletion that was refused would be accepted by now. A pass looks for
 //! these, acts once and goes; what takes time is met again by the next pass, so that
 //! nothing here waits, and repeating a pass changes nothing.
@@ -13,6 +13,7 @@
 mod account;
 mod ended;
 mod expired;
+mod retired;
 
 use aurora_restore_core::ledger::{self, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
@@ -21,6 +22,7 @@ use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Step, StepError, execution};
 use ended::Settled;
 use expired::Removal;
+use retired::Retirement;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -32,7 +34,7 @@ pub const STEP: Step = Step { name: "reap", run };
 pub const RESTORES_PER_PASS: usize = 20;
 
 /// What a pass looks for, one part after the other.
-const PARTS: i32 = 4;
+const PARTS: i32 = 5;
 
 /// How often the schedule comes.
 const COMES_EVERY: time::Duration = time::Duration::minutes(5);
@@ -87,6 +89,8 @@ pub struct Report {
     pub expired: Vec<String>,
     /// ARNs, or a secret's name, of what was left of ended restores and is being removed.
     pub orphans: Vec<String>,
+    /// Restores whose retired cluster is being removed, or is gone now.
+    pub retired: Vec<String>,
     /// Restores whose end was told, because nobody had.
     pub told: Vec<String>,
     /// What could not be removed now, and why.
@@ -224,6 +228,11 @@ impl<'a> Pass<'a> {
             }
             Err(error) => unread.push(error),
         }
+        self.part(4);
+        match ledger::list_to_do(&table, ToDo::Retire).await {
+            Ok(kept) => self.tend_all(kept).await,
+            Err(error) => unread.push(error),
+        }
         self.part(PARTS);
         match account::look(self.context).await {
             Ok(found) => self.remove_orphans(found).await,
@@ -233,7 +242,7 @@ impl<'a> Pass<'a> {
             Ok(at) => self.last_verified = at,
             Err(error) => unread.push(error),
         }
-        if unread.len() == 5 {
+        if unread.len() == 6 {
             return Err(unread.remove(0));
         }
         for error in unread {
@@ -324,6 +333,35 @@ impl<'a> Pass<'a> {
             Ok(Removal::Kept(reason)) => self.report.refused.push(reason),
             Ok(Removal::Locked) => {}
             Err(error) => self.failed(id.as_str(), &error),
+        }
+    }
+
+    /// Tends the clusters that restores replaced. To look at one takes little; only what is removed counts.
+    async fn tend_all(&mut self, kept: Vec<(RestoreId, OffsetDateTime)>) {
+        for (id, _) in self.in_turn(kept) {
+            if self.is_used_up() {
+                return;
+            }
+            let refused = match retired::tend(self.context, &id).await {
+                Ok(Retirement::Kept(refused)) => refused.into_iter().collect(),
+                Ok(Retirement::TakenBack(reason)) => vec![reason],
+                Ok(Retirement::Locked) => Vec::new(),
+                Ok(Retirement::Begun(refused)) => {
+                    self.left = self.left.saturating_sub(1);
+                    self.report.retired.push(id.as_str().to_owned());
+                    refused
+                }
+                Ok(Retirement::Gone) => {
+                    self.report.retired.push(id.as_str().to_owned());
+                    Vec::new()
+                }
+                Err(error) => {
+                    self.left = self.left.saturating_sub(1);
+                    self.failed(id.as_str(), &error);
+                    Vec::new()
+                }
+            };
+            self.report.refused.extend(refused);
         }
     }
 

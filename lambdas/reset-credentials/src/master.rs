@@ -112,7 +112,7 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
                 "engine": "postgres",
                 "username": plan.source.master_username,
                 "password": password.expose(),
-                "dbClusterIdentifier": plan.target.cluster_identifier,
+                "dbClusterIdentifier": plan.name(),
                 "port": plan.target.port,
             })
             .to_string(),
@@ -187,7 +187,7 @@ async fn create_secret(
         .create_secret()
         .name(&plan.secret_name)
         .client_request_token(id.request_token("master-secret"))
-        .description(format!("master user of {}", plan.target.cluster_identifier));
+        .description(format!("master user of {}", plan.name()));
     for tag in ownership::tags(plan, plan.expires_at) {
         request = request.tags(Tag::builder().set_key(tag.key).set_value(tag.value).build());
     }

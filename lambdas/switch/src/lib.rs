@@ -1,16 +1,20 @@
-//! Puts the target into service: its final parameter group, then its final security groups.
+//! Puts the target into service: its final parameter group, its name, its final security groups.
 //!
 //! Evidence that holds is the condition. The parameter group comes first, with the
-//! reboot it needs, so that nobody is cut off right after being let in. From the
-//! moment the security groups are asked for, the target counts as in service: undo
-//! no longer removes it.
+//! reboot it needs, so that nobody is cut off right after being let in. Then clients are
+//! brought to it: by the name of the cluster that it replaces, or by what points to it
+//! (`core::switching`). From the moment the security groups are asked for, the target
+//! counts as in service: undo no longer removes it. Until then nobody can reach it, so
+//! that all of it can be taken back and nothing is lost.
 
 mod settings;
 
-use aurora_restore_core::errors::{AR0019, AR0025, AR0028, Kind, StepError};
+use aurora_restore_core::errors::{AR0019, AR0025, AR0028, AR0048, Kind, StepError};
+use aurora_restore_core::ledger::{Evidence, Finding};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
+use aurora_restore_core::switching::{self, Switch, pointer, rename};
 use aurora_restore_core::{Context, Restore, Step, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterMember};
 use serde::{Deserialize, Serialize};
@@ -44,33 +48,47 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     })
 }
 
-/// Attaches the final groups; each call takes the next step that is not done yet.
+/// Brings clients to the target and lets them in; each call takes the next step that is not done yet.
 ///
 /// # Errors
-/// AR0025 without evidence that holds, AR0012 when the target is not ours, AR0028 while a change is being applied.
+/// AR0025 without evidence that holds, AR0012 when the target is not ours, AR0028 while a change is being applied,
+/// AR0048 while clients cannot connect; AR0047 and AR0050 as the way to switch finds.
 pub async fn switch(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
-    let plan = restore.plan();
-    if !restore
-        .evidence()
-        .await?
-        .is_some_and(|evidence| evidence.holds())
-    {
+    let Err(error) = next(context, restore).await else {
+        return Ok(Answer {
+            security_group_ids: restore.plan().target.security_group_ids.clone(),
+        });
+    };
+    // Once clients cannot connect, whatever may pass is tried again within seconds.
+    if error.kind() == Kind::Transient && restore.switch_begun().await?.is_some() {
+        return Err(StepError::new(&AR0048, error.message()).caused_by(error));
+    }
+    Err(error)
+}
+
+async fn next(context: &Context, restore: &Restore) -> Result<(), StepError> {
+    let evidence = restore.evidence().await?.filter(Evidence::holds);
+    let Some(evidence) = evidence else {
         return Err(StepError::new(
             &AR0025,
-            format!("restore `{}` has no evidence that holds", plan.restore_id),
+            format!(
+                "restore `{}` has no evidence that holds",
+                restore.plan().restore_id
+            ),
         ));
-    }
+    };
     let cluster = restore.describe_target(context).await?;
     restore.prove_target(&cluster).await?;
     restore.hold().await?;
     settings::attach_instance_groups(context, restore).await?;
     attach_parameter_group(context, restore, &cluster).await?;
+    bring_clients(context, restore, &cluster).await?;
+    if let Some(finding) = replaced(&restore.plan().switch) {
+        restore.add_evidence(evidence, finding).await?;
+    }
     restore.record_in_service(context.clock.now()).await?;
     settings::enable_data_api(context, restore, &cluster).await?;
-    attach_security_groups(context, restore, &cluster).await?;
-    Ok(Answer {
-        security_group_ids: plan.target.security_group_ids.clone(),
-    })
+    attach_security_groups(context, restore, &cluster).await
 }
 
 /// The status of a member whose parameters are the group's.
@@ -94,7 +112,7 @@ async fn attach_parameter_group(
     if cluster.db_cluster_parameter_group() != Some(group) {
         client
             .modify_db_cluster()
-            .db_cluster_identifier(&target.cluster_identifier)
+            .db_cluster_identifier(cluster.db_cluster_identifier().unwrap_or_default())
             .db_cluster_parameter_group_name(group)
             .apply_immediately(true)
             .send()
@@ -161,43 +179,51 @@ async fn attach_security_groups(
     restore: &Restore,
     cluster: &DbCluster,
 ) -> Result<(), StepError> {
-    let target = &restore.plan().target;
-    let attached: Vec<&str> = cluster
-        .vpc_security_groups()
-        .iter()
-        .filter_map(|group| group.vpc_security_group_id())
-        .collect();
-    let all_attached = target.security_group_ids.len() == attached.len()
-        && target
-            .security_group_ids
-            .iter()
-            .all(|group| attached.contains(&group.as_str()));
-    let protected = cluster.deletion_protection().unwrap_or(false);
-    let copies_tags = cluster.copy_tags_to_snapshot().unwrap_or(false);
-    let flags_set =
-        protected == target.deletion_protection && copies_tags == target.copy_tags_to_snapshot;
-    if all_attached && flags_set {
-        return Ok(()); // a repeated step: asked for before
-    }
-    let asked = context
-        .aws
-        .rds(&target.region)
-        .modify_db_cluster()
-        .db_cluster_identifier(&target.cluster_identifier)
-        .set_vpc_security_group_ids(Some(target.security_group_ids.clone()))
-        .deletion_protection(target.deletion_protection)
-        .copy_tags_to_snapshot(target.copy_tags_to_snapshot)
-        .apply_immediately(true)
-        .send()
-        .await;
-    let Err(error) = asked else { return Ok(()) };
-    let answered = error.as_service_error().is_some();
-    let error = StepError::from_sdk(
-        format!("attach security groups to `{}`", target.cluster_identifier),
-        error,
-    );
-    if answered && error.kind() != Kind::Transient {
-        restore.record_not_in_service(context.clock.now()).await?; // RDS said no: nobody was let in
+    let Err(error) = switching::let_in(context, restore, cluster).await else {
+        return Ok(());
+    };
+    // What is neither passing nor without an answer is RDS' no: nobody was let in.
+    if !error.kind().is_passing() {
+        restore.record_not_in_service(context.clock.now()).await?;
     }
     Err(error)
+}
+
+/// Brings clients to the target, as the plan says; an error until they would find it.
+async fn bring_clients(
+    context: &Context,
+    restore: &Restore,
+    cluster: &DbCluster,
+) -> Result<(), StepError> {
+    match &restore.plan().switch {
+        Switch::None => Ok(()),
+        Switch::Rename(rename) => rename::take_over(context, restore, rename, cluster).await,
+        Switch::Pointer(pointer) => pointer::point(context, restore, pointer, cluster).await,
+    }
+}
+
+/// What the evidence says of what was replaced.
+fn replaced(switch: &Switch) -> Option<Finding> {
+    let detail = match switch {
+        Switch::None => return None,
+        Switch::Rename(rename) => match &rename.replaced {
+            Some(replaced) => format!(
+                "`{}` ({}) is called `{}` now",
+                rename.name, replaced.resource_id, replaced.retired_identifier
+            ),
+            None => format!("nobody was called `{}`", rename.name),
+        },
+        Switch::Pointer(pointer) => match &pointer.replaced {
+            Some(replaced) => format!(
+                "`{}` pointed to `{}`",
+                pointer.parameter, replaced.identifier
+            ),
+            None => format!("`{}` pointed to no cluster", pointer.parameter),
+        },
+    };
+    Some(Finding {
+        check: "what the target replaced".to_owned(),
+        passed: true,
+        detail,
+    })
 }

@@ -117,7 +117,7 @@ pub(crate) async fn enable_data_api(
     let client = context.aws.rds(&target.region);
     let asked = client
         .enable_http_endpoint()
-        .resource_arn(&target.arn)
+        .resource_arn(cluster.db_cluster_arn().unwrap_or(&target.arn))
         .send()
         .await;
     let Err(error) = asked else { return Ok(()) };

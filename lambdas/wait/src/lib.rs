@@ -9,7 +9,7 @@
 pub mod observe;
 pub mod undo;
 
-use aurora_restore_core::errors::{AR0020, Kind, StepError, wire_code};
+use aurora_restore_core::errors::{AR0020, StepError, wire_code};
 use aurora_restore_core::ledger::{self, Waiting};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::runtime::error_payload;
@@ -134,7 +134,7 @@ async fn wait(
     leave_tokens(context, &restore, event).await?;
     let look = match observe::look(context, &restore, event.wait_for).await {
         // A look that fails in passing counts as one that found nothing, so that the deadline holds.
-        Err(error) if error.kind() == Kind::Transient => Progress::Pending(error.to_string()),
+        Err(error) if error.kind().is_passing() => Progress::Pending(error.to_string()),
         look => look?,
     };
     let mut missing_since = None;

@@ -50,7 +50,7 @@ pub async fn awaited_arns(restore: &Restore, wait_for: WaitFor) -> Result<Vec<St
                     ResourceKind::Instance | ResourceKind::Cluster
                 )
             })
-            .map(|resource| resource.arn)
+            .map(|resource| resource.given_name.map_or(resource.arn, |given| given.arn))
             .collect(),
     })
 }
@@ -123,7 +123,7 @@ async fn cluster(
     let target = &restore.plan().target;
     let name = &target.cluster_identifier;
     let client = context.aws.rds(&target.region);
-    let Some(found) = rds::find_cluster(&client, name).await? else {
+    let Some(found) = restore.find_target(context).await? else {
         return match restore.resource(&target.arn).await? {
             Some(recorded) => lost(&client, &recorded).await,
             None => Ok(missing(ResourceKind::Cluster, name)),

@@ -8,12 +8,13 @@
 //! waiting changes that. A target that is in service is kept; then the end is dirty too,
 //! because the run failed and something stands.
 
-use aurora_restore_core::errors::{AR0020, AR0026, AR0099, Code, wire_code};
+use aurora_restore_core::errors::{AR0020, AR0026, AR0049, AR0099, Code, wire_code};
 use aurora_restore_core::ledger::{
     self, Ending, Leftover, Resource, ResourceKind, ResourceState, Status,
 };
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{self, Found};
+use aurora_restore_core::switching::{self, Back};
 use aurora_restore_core::{Context, Restore, StepError, ownership};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -132,6 +133,11 @@ pub async fn look(
     let sealed_at = restore.seal(now).await?;
     let in_service = restore.is_in_service().await?;
     let seen = Seen::now(context, restore, in_service).await?;
+    let not_back = if in_service {
+        None
+    } else {
+        switching::not_back(context, restore).await?
+    };
     // A record of an earlier execution of the same name says nothing of this undo.
     let started = OffsetDateTime::parse(look.started_at, &Rfc3339).unwrap_or(look.entered_at);
     let recorded = ledger::step_began(context, look.id, look.state).await?;
@@ -140,6 +146,14 @@ pub async fn look(
         .unwrap_or(look.entered_at);
     let minutes = restore.plan().waits.change_deadline_minutes;
     let deadline = began + time::Duration::minutes(minutes.min(LONGEST_MINUTES).into());
+    if now < deadline
+        && let Some(Back::UnderWay(what)) = &not_back
+    {
+        return Ok(match look.attempt {
+            0 => Undoing::Pending(what.clone()),
+            _ => Undoing::Again,
+        });
+    }
     // For what somebody protected against deletion there is nothing to wait for.
     let going = || seen.leaving.iter().filter(|found| !found.protected);
     if now < deadline && going().next().is_some() {
@@ -158,7 +172,9 @@ pub async fn look(
         });
     }
     let appears_until = sealed_at.unwrap_or(began) + APPEARS_WITHIN;
-    let unclear = seen.gone.len() + seen.astray.len();
+    // A renaming whose answer was lost may still come.
+    let switched = restore.switch_begun().await?.is_some() && !in_service;
+    let unclear = seen.gone.len() + seen.astray.len() + usize::from(switched);
     if going().next().is_none() && unclear > 0 && now < appears_until {
         return Ok(Undoing::Pending(format!(
             "{unclear} resources may still appear, or show their tag"
@@ -168,12 +184,32 @@ pub async fn look(
     let region = &restore.plan().target.region;
     let mut left: Vec<&Found> = seen.leaving.iter().chain(&seen.astray).collect();
     left.sort_by_key(|found| found.kind); // the order in which the commands must be given
-    let leftovers = left
+    let mut leftovers: Vec<Leftover> = left
         .into_iter()
         .map(|found| Leftover::found(found, region))
         .collect();
-    let ending = ending(look.failure, leftovers, seen.kept);
+    leftovers.extend(not_back.as_ref().and_then(|_| switching::leftover(restore)));
+    let mut ending = ending(look.failure, leftovers, seen.kept);
+    if let (Some(back), Some(cause)) = (&not_back, &mut ending.cause) {
+        cause.push_str(&format!(" {}", told(back)));
+    }
+    if let (true, Some(replaced)) = (in_service, restore.plan().switch.replaced()) {
+        let cause = ending.cause.get_or_insert_default();
+        cause.push_str(&format!(
+            " It came in the place of `{}` ({}), which is called `{}` now, and stays.",
+            replaced.identifier, replaced.resource_id, replaced.retired_identifier
+        ));
+    }
     restore.end(&ending, now).await.map(Undoing::Ended)
+}
+
+/// What is told of a switch that is not taken back.
+fn told(back: &Back) -> String {
+    match back {
+        Back::Stuck(error) => error.report(),
+        Back::UnderWay(what) => StepError::new(&AR0049, what.clone()).report(),
+        Back::Done => String::new(),
+    }
 }
 
 /// A fresh look at the account.

@@ -29,7 +29,7 @@ pub(super) fn text(principal: &str, question: &Question, decision: Decision) -> 
 /// A refusal by IAM, as the service of this request answers it.
 pub(crate) fn access_denied(request: &Request, text: &str) -> Response {
     let (status, code) = match request.service.as_str() {
-        "rds" | "sts" => (403, "AccessDenied"),
+        "rds" | "sts" | "route53" => (403, "AccessDenied"),
         "sns" => (403, "AuthorizationError"),
         "monitoring" if speaks_query(&request.headers) => (403, "AccessDenied"),
         "lambda" | "scheduler" => (403, "AccessDeniedException"),
@@ -60,7 +60,7 @@ pub(super) fn no_entry(request: &Request, operation: &str) -> Response {
 
 /// An error in the protocol of the request.
 pub(super) fn written(request: &Request, error: &ApiError) -> Response {
-    if speaks_query(&request.headers) {
+    if speaks_query(&request.headers) || request.service == "route53" {
         error.to_xml_response()
     } else if request.headers.contains_key("smithy-protocol") {
         wire::refuse(request, error)

@@ -3,12 +3,14 @@
 mod cluster;
 mod copy;
 mod source;
+mod switch;
 mod target;
 
 use aurora_restore_core::errors::{AR0001, AR0006};
 use aurora_restore_core::plan::{ApprovalNeeded, Source, family};
-use aurora_restore_core::request::{Request, Wanted};
+use aurora_restore_core::request::{Request, SwitchMode, Wanted};
 use aurora_restore_core::settings::{Consent, DeployedSettings};
+use aurora_restore_core::switching::Switch;
 use aurora_restore_core::{Context, Plan, StepError, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 
@@ -57,6 +59,17 @@ pub(crate) async fn plan(
     let begins = now + waited_for(approval.as_ref());
     refuse_source_as_target(request, &source, &account, &region)?;
 
+    let by = switch::Place {
+        settings: origin.settings,
+        id: origin.execution.id,
+        account: &account,
+        region: &region,
+    };
+    let switch = switch::switch(context, request, &source, &by).await?;
+    let identifier = match &switch {
+        Switch::Rename(_) => origin.execution.id.working_cluster(),
+        Switch::None | Switch::Pointer(_) => request.target.cluster_identifier.to_ascii_lowercase(),
+    };
     let instances = live_instances(context, &source, live.as_ref()).await?;
     let seen = Seen {
         snapshot: snapshot.as_ref(),
@@ -66,6 +79,7 @@ pub(crate) async fn plan(
     let place = Place {
         account: &account,
         region: &region,
+        identifier: &identifier,
     };
     let target = target(request, &source, &seen, &place)?;
     let until = begins + longest(&request.waits);
@@ -116,6 +130,7 @@ pub(crate) async fn plan(
         expiry_warning_hours: origin.settings.expiry_warning_hours,
         approval,
         requested_by: origin.requested_by.map(str::to_owned),
+        switch,
     })
 }
 
@@ -217,7 +232,9 @@ fn refuse_source_as_target(
     let same_name = source
         .cluster_identifier
         .eq_ignore_ascii_case(&request.target.cluster_identifier);
-    if same_name && source.account == account && source.region == region {
+    // A cluster that takes over the source's name is another: the source is renamed, and stays as it is.
+    let beside = request.switch.mode == SwitchMode::Rename;
+    if same_name && !beside && source.account == account && source.region == region {
         let name = &source.cluster_identifier;
         return Err(StepError::new(
             &AR0006,

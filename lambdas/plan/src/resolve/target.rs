@@ -27,6 +27,8 @@ pub(super) struct Seen<'a> {
 pub(super) struct Place<'a> {
     pub(super) account: &'a str,
     pub(super) region: &'a str,
+    /// What it is called when it is made.
+    pub(super) identifier: &'a str,
 }
 
 /// Every setting of the target.
@@ -47,13 +49,12 @@ pub(super) fn target(
         asked: serde_json::to_value(&request.target)
             .map_err(|error| StepError::defect("the request is no JSON").caused_by(error))?,
     };
-    let identifier = request.target.cluster_identifier.to_ascii_lowercase();
     let mut whole = Map::new();
     whole.insert("account".to_owned(), json!(place.account));
     whole.insert("region".to_owned(), json!(place.region));
-    let arn = rds_arn(place.region, place.account, "cluster", &identifier);
+    let arn = rds_arn(place.region, place.account, "cluster", place.identifier);
     whole.insert("arn".to_owned(), json!(arn));
-    whole.insert("clusterIdentifier".to_owned(), json!(identifier));
+    whole.insert("clusterIdentifier".to_owned(), json!(place.identifier));
     for setting in of_cluster().filter(|setting| !is_derived_later(setting)) {
         whole.insert(setting.path.to_owned(), resolving.cluster(setting));
     }

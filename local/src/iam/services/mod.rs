@@ -8,6 +8,7 @@ mod data;
 mod kms;
 mod notifications;
 mod rds;
+mod route53;
 mod secrets;
 mod workflows;
 
@@ -35,7 +36,7 @@ impl<'a> Call<'a> {
     pub(super) fn read(world: &'a World, request: &'a Request) -> Result<Self, ApiError> {
         let (operation, input) = match request.service.as_str() {
             // Their operations are methods and paths.
-            "lambda" | "scheduler" | "execute-api" => (String::new(), Value::Null),
+            "lambda" | "scheduler" | "execute-api" | "route53" => (String::new(), Value::Null),
             _ => {
                 let call = wire::read(request).map_err(|(_, error)| error)?;
                 (call.operation, call.input)
@@ -56,6 +57,7 @@ impl<'a> Call<'a> {
             "rds" => rds::questions(self),
             "dynamodb" => data::dynamodb(self),
             "ssm" => data::ssm(self),
+            "route53" => route53::questions(self),
             "secretsmanager" => secrets::questions(self),
             "kms" => kms::questions(self),
             "sns" => notifications::sns(self),

@@ -1,0 +1,301 @@
+//! How a target comes in the place of another cluster, and how that is taken back.
+
+use std::time::Duration;
+
+use aurora_restore::local::LocalOptions;
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::settings::Flow;
+use aws_sdk_rds::types::Tag;
+use pipeline_tests::{SOURCE, Scene, TARGET, resource_id, step};
+use serde_json::json;
+
+/// The states of a restore that takes over a name: those of any other.
+const WHOLE: [&str; 17] = [
+    "Begin",
+    "Plan",
+    "IsCopyNeeded",
+    "RestoreCluster",
+    "WaitForCluster",
+    "AddInstances",
+    "WaitForInstances",
+    "AreInstancesMissing",
+    "ResetCredentials",
+    "WaitForCredentials",
+    "LockLoginRoles",
+    "Verify",
+    "Switch",
+    "WaitForSwitch",
+    "Cleanup",
+    "Notify",
+    "Restored",
+];
+
+fn id() -> RestoreId {
+    RestoreId::parse("restore-1").unwrap()
+}
+
+/// Lets time pass without the reaper, and then has it come until nothing is left for it to do.
+async fn pass_after(scene: &Scene, time: Duration) {
+    scene.reaper_comes(false).await;
+    scene.sleep(time).await;
+    for _ in 0..4 {
+        scene.invoke(step("reap"), json!({})).await.unwrap();
+        scene.sleep(Duration::from_secs(1800)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_takes_over_the_name_of_a_cluster_that_serves_and_that_one_is_retired() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let run = scene.restore(scene.request_to_rename()).await;
+
+    assert_eq!(run.path(), WHOLE, "{:?}", run.report.cause);
+    run.assert_told("Restored");
+    let ours = scene.cluster(TARGET).await;
+    assert_ne!(resource_id(&ours), serving.resource_id);
+    let endpoint = scene.endpoint(TARGET).await;
+    assert_eq!(endpoint.host, serving.endpoint.host, "clients keep it");
+    let target = run.report.target.clone().unwrap();
+    assert_eq!(target.endpoint, endpoint.host);
+    let master = scene.secret(&target.secret_arn).await;
+    let orders = scene.value(&endpoint, &master, "SELECT count(*) FROM orders");
+    assert_eq!(orders.await, 1000);
+
+    let retired = id().retired_cluster(TARGET);
+    scene.sleep(Duration::from_secs(1200)).await;
+    let old = scene.cluster(&retired).await;
+    assert_eq!(resource_id(&old), serving.resource_id);
+    assert_eq!(old.status(), Some("stopped"));
+    let instances = ours.db_cluster_members();
+    let instance = instances[0].db_instance_identifier().unwrap();
+    assert_eq!(
+        instance,
+        format!("{}-1", id().working_cluster()),
+        "instances keep their names"
+    );
+    let replaced = run.report.replaced.clone().unwrap();
+    assert_eq!((replaced.was, replaced.is), (TARGET.to_owned(), retired));
+    let finding = run.report.evidence.last().unwrap();
+    assert_eq!(finding.check, "what the target replaced");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_bears_is_taken_at_the_end() {
+    let scene = Scene::real().await;
+    let run = scene.restore(scene.request_to_rename()).await;
+    assert_eq!(run.path(), WHOLE, "{:?}", run.report.cause);
+    assert_eq!(scene.cluster(TARGET).await.status(), Some("available"));
+    assert!(run.report.replaced.is_none());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_is_restored_from_its_own_snapshot_and_keeps_its_name() {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.flows = vec![Flow {
+        source: SOURCE.to_owned(),
+        source_account: None,
+        target: SOURCE.to_owned(),
+    }];
+    options.replaceable = SOURCE.to_owned();
+    let scene = Scene::with(options).await;
+    let before = resource_id(&scene.cluster(SOURCE).await);
+    let mut request = scene.request_to_rename();
+    request["target"]["clusterIdentifier"] = json!(SOURCE);
+    let run = scene.restore(request).await;
+
+    assert_eq!(run.path(), WHOLE, "{:?}", run.report.cause);
+    let (ours, old) = (scene.cluster(SOURCE).await, id().retired_cluster(SOURCE));
+    assert_ne!(resource_id(&ours), before);
+    let old = scene.cluster(&old).await;
+    assert_eq!(resource_id(&old), before);
+    assert_eq!(
+        old.deletion_protection(),
+        Some(true),
+        "not ours to switch off"
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_the_deployed_settings_do_not_list_is_not_replaced() {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.replaceable = "other-staging".to_owned();
+    let mut scene = Scene::with(options).await;
+    let serving = scene.with_serving().await;
+    let run = scene.restore(scene.request_to_rename()).await;
+    run.assert_failed_clean("AR0046");
+    scene.assert_serves_as_before(&serving).await;
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_somebody_takes_during_the_switch_is_left_to_them() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let execution = scene.start("restore-1", scene.request_to_rename()).await;
+    scene.until_state(&execution, "Switch").await;
+    let retired = id().retired_cluster(TARGET);
+    let stranger = scene.rds();
+    // The name is free for a moment; somebody is quicker.
+    while aurora_restore_core::rds::find_cluster(&stranger, &retired)
+        .await
+        .unwrap()
+        .is_none()
+    {
+        scene.sleep(Duration::from_millis(100)).await;
+    }
+    let made = stranger
+        .create_db_cluster()
+        .db_cluster_identifier(TARGET)
+        .engine("aurora-postgresql")
+        .master_username("somebody")
+        .master_user_password("somebody-elses");
+    made.send().await.unwrap();
+    execution.finished().await;
+    let run = scene.run("restore-1", execution).await;
+    let (error, cause) = run.failure();
+    assert_eq!(error, "AR0047", "{cause}");
+    assert_eq!(run.report.outcome, "FailedDirty");
+    assert!(
+        cause.contains("AR0049") && cause.contains(&retired),
+        "{cause}"
+    );
+    assert_eq!(
+        resource_id(&scene.cluster(&retired).await),
+        serving.resource_id
+    );
+    assert_eq!(
+        scene.cluster(TARGET).await.master_username(),
+        Some("somebody")
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_cluster_is_kept_stopped_and_then_removed_with_a_last_snapshot() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let mut request = scene.request_to_rename();
+    request["switch"]["retire"]["keepHours"] = json!(15 * 24);
+    scene.restore(request).await;
+    let retired = id().retired_cluster(TARGET);
+    // RDS starts what was stopped after seven days, and the reaper stops it again.
+    pass_after(&scene, Duration::from_secs(8 * 86_400)).await;
+    let view = scene.view("cluster", &retired);
+    let stops = view
+        .statuses
+        .iter()
+        .filter(|(_, status)| *status == "stopped")
+        .count();
+    assert_eq!((view.status.as_str(), stops), ("stopped", 2));
+    pass_after(&scene, Duration::from_secs(8 * 86_400)).await;
+
+    let rds = scene.rds();
+    let gone = aurora_restore_core::rds::find_cluster_by_id(&rds, &serving.resource_id);
+    assert!(gone.await.unwrap().is_none());
+    let last = id().final_snapshot(TARGET);
+    let last = aurora_restore_core::rds::find_snapshot(&rds, &last)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(last.status(), Some("available"));
+    assert_eq!(
+        scene.cluster(TARGET).await.status(),
+        Some("available"),
+        "ours stays"
+    );
+    let listed = scene.dynamodb(
+        "GetItem",
+        json!({"Key": {"pk": {"S": "TODO"}, "sk": {"S": "RETIRE#restore-1"}}}),
+    );
+    assert!(listed.await["Item"].is_null());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_cluster_whose_mark_somebody_takes_is_theirs() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    scene.restore(scene.request_to_rename()).await;
+    let (rds, retired) = (scene.rds(), id().retired_cluster(TARGET));
+    let arn = scene
+        .cluster(&retired)
+        .await
+        .db_cluster_arn()
+        .unwrap()
+        .to_owned();
+    let taken = rds
+        .remove_tags_from_resource()
+        .resource_name(arn)
+        .tag_keys("aurora-restore:retired-by");
+    taken.send().await.unwrap();
+    pass_after(&scene, Duration::from_secs(5 * 86_400)).await;
+    assert_eq!(
+        resource_id(&scene.cluster(&retired).await),
+        serving.resource_id
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_cluster_is_kept_longer_by_its_tag() {
+    let mut scene = Scene::real().await;
+    scene.with_serving().await;
+    scene.restore(scene.request_to_rename()).await;
+    let (rds, retired) = (scene.rds(), id().retired_cluster(TARGET));
+    let arn = scene
+        .cluster(&retired)
+        .await
+        .db_cluster_arn()
+        .unwrap()
+        .to_owned();
+    let later = Tag::builder()
+        .key("aurora-restore:retired-until")
+        .value("2026-12-24T12:00:00Z")
+        .build();
+    rds.add_tags_to_resource()
+        .resource_name(arn)
+        .tags(later)
+        .send()
+        .await
+        .unwrap();
+    pass_after(&scene, Duration::from_secs(5 * 86_400)).await;
+    assert_eq!(scene.cluster(&retired).await.status(), Some("stopped"));
+    pass_after(&scene, Duration::from_secs(40 * 86_400)).await;
+    assert!(
+        aurora_restore_core::rds::find_cluster(&rds, &retired)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protected_cluster_is_retired_and_not_removed() {
+    let mut scene = Scene::real().await;
+    scene.with_serving().await;
+    let rds = scene.rds();
+    rds.modify_db_cluster()
+        .db_cluster_identifier(TARGET)
+        .deletion_protection(true)
+        .apply_immediately(true)
+        .send()
+        .await
+        .unwrap();
+    scene.sleep(Duration::from_secs(600)).await;
+    let run = scene.restore(scene.request_to_rename()).await;
+    assert!(run.report.replaced.clone().unwrap().protected);
+    pass_after(&scene, Duration::from_secs(4 * 86_400)).await;
+    let retired = id().retired_cluster(TARGET);
+    assert_eq!(scene.cluster(&retired).await.status(), Some("stopped"));
+    let reaped = scene.invoke(step("reap"), json!({})).await.unwrap();
+    assert!(
+        reaped["refused"].to_string().contains("protected"),
+        "{reaped}"
+    );
+    scene.local.shutdown().await;
+}
