@@ -107,6 +107,27 @@ fn a_snapshot_of_another_region_is_rehearsed_with_a_copy_under_a_key_of_this_one
 }
 
 #[test]
+fn a_table_that_somebody_emptied_comes_back_as_it_was_just_before() {
+    let output = rehearse(&["point-in-time", "--json"]);
+    let document = document(&output);
+    assert!(output.status.success());
+    assert_restored(&document);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("TRUNCATE shop.order_lines"), "{told}");
+    assert_eq!(document["data"]["transactionsInSnapshot"], 50);
+}
+
+#[test]
+fn a_clone_holds_what_the_source_held_while_it_kept_changing() {
+    let output = rehearse(&["clone", "--json"]);
+    let document = document(&output);
+    assert!(output.status.success());
+    assert_restored(&document);
+    let after = &document["data"]["transactionsAfterSnapshot"];
+    assert!(after.as_i64().unwrap() > 0, "{}", document["data"]);
+}
+
+#[test]
 fn a_rehearsal_runs_the_real_binaries_over_the_runtime_api() {
     let output = rehearse(&["--json", "--lambdas", "processes"]);
     let document = document(&output);

@@ -172,9 +172,15 @@ pub async fn rehearse(
             .step_functions()
             .execution(&arn)
             .map_err(|error| anyhow!("{error}"))?,
-        tell,
+        |progress| {
+            if let Progress::State { name, .. } = &progress {
+                prepared.writes.entered(name);
+            }
+            tell(progress);
+        },
     )
     .await;
+    let written = prepared.writes.end().await?;
 
     let report = local.pipeline.report(&restore_id, now(local)).await?;
     let report = report.ok_or_else(|| anyhow!("restore `{restore_id}` left no record"))?;
@@ -191,7 +197,7 @@ pub async fn rehearse(
                 &endpoint,
                 &master,
                 &source.baseline,
-                &prepared.written,
+                &written,
                 options.dump.is_none(),
             )
             .await?
@@ -223,7 +229,6 @@ pub fn profile(source: &Source) -> Value {
     json!({
         "source": {
             "clusterIdentifier": SOURCE_CLUSTER,
-            "snapshot": "latest",
             "masterSecretArn": source.master_secret_arn,
         },
         "target": {
@@ -242,7 +247,7 @@ pub fn profile(source: &Source) -> Value {
 }
 
 /// Tells the states as they are entered, until the execution ends.
-async fn follow(execution: &Execution, tell: &mut impl FnMut(Progress)) {
+async fn follow(execution: &Execution, mut tell: impl FnMut(Progress)) {
     let mut history = execution.history().subscribe();
     let began = execution.started_at();
     while let Some(event) = history.next().await {

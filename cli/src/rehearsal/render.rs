@@ -65,7 +65,7 @@ pub fn render(rehearsed: &Rehearsed) -> String {
         line(
             "data",
             &format!(
-                "{verdict}: {} tables, {} rows at the snapshot's moment; {} transactions before it, {} after it",
+                "{verdict}: {} tables, {} rows at the restored moment; {} transactions before it, {} after it",
                 data.tables,
                 data.rows,
                 data.transactions_in_snapshot,

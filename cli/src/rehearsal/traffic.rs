@@ -32,49 +32,63 @@ pub struct Written {
 }
 
 impl Traffic {
-    /// Lets orders come in at the source.
+    /// Lets orders come in at the source until stopped: in a thread of its own, in real time, whatever the clock of
+    /// the rehearsal does.
     ///
     /// # Errors
     /// When there is no session.
     pub async fn at(source: &Source) -> anyhow::Result<Self> {
-        let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
-        let connect = move || sql::connect(&endpoint, &master, DATABASE);
-        let client = tokio::task::spawn_blocking(connect)
-            .await?
-            .map_err(|_| anyhow::anyhow!("no session for the source's traffic"))?;
-        Ok(Self::start(client))
+        Self::start(source, usize::MAX).await
     }
 
-    /// Lets orders come in over this session, in a thread of its own: in real time, whatever the clock of the
-    /// rehearsal does.
-    fn start(mut client: Client) -> Self {
+    async fn start(source: &Source, most: usize) -> anyhow::Result<Self> {
+        let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
+        let connect = move || sql::connect(&endpoint, &master, DATABASE);
+        let mut client = tokio::task::spawn_blocking(connect)
+            .await?
+            .map_err(|_| anyhow::anyhow!("no session for the source's traffic"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
             let mut effects = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
+            while effects.len() < most && !stopped.load(Ordering::Relaxed) {
                 effects.push(place_order(&mut client, effects.len() as i64 + 1)?);
             }
             Ok(effects)
         });
-        Self { stop, writer }
+        Ok(Self { stop, writer })
+    }
+
+    /// Lets no more orders come in, without waiting for the last one.
+    pub fn halt(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Stops, and tells what was written.
     ///
     /// # Errors
     /// When a transaction failed.
-    pub fn stop(self) -> anyhow::Result<Written> {
-        self.stop.store(true, Ordering::Relaxed);
-        let effects = self
-            .writer
-            .join()
-            .map_err(|_| anyhow::anyhow!("the source's traffic crashed"))??;
+    pub async fn stop(self) -> anyhow::Result<Written> {
+        self.halt();
+        self.written().await
+    }
+
+    async fn written(self) -> anyhow::Result<Written> {
+        let joined = tokio::task::spawn_blocking(move || self.writer.join()).await?;
+        let effects = joined.map_err(|_| anyhow::anyhow!("the source's traffic crashed"))??;
         Ok(Written { effects })
     }
 }
 
 impl Written {
+    /// Lets this many orders come in at the source.
+    ///
+    /// # Errors
+    /// When there is no session, or a transaction failed.
+    pub async fn orders(source: &Source, count: usize) -> anyhow::Result<Self> {
+        Traffic::start(source, count).await?.written().await
+    }
+
     /// Transactions in all.
     pub fn transactions(&self) -> usize {
         self.effects.len()

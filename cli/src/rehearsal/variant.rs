@@ -1,17 +1,24 @@
 //! What can be rehearsed: the ways a restore is asked for, one by one.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, anyhow, bail};
+use aurora_restore_core::ledger::rfc3339;
 use aws_sdk_rds::config::Region;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::source::{SOURCE_CLUSTER, Source};
+use super::source::{self, SOURCE_CLUSTER, Source};
 use super::traffic::{Traffic, Written};
-use super::{Options, Progress, SNAPSHOT};
+use super::{Options, Progress, SNAPSHOT, now};
 use crate::local::LocalPipeline;
 
 /// Where the source of [`Variant::CrossRegion`] keeps its backups.
 const OTHER_REGION: &str = "eu-central-1";
+/// What somebody does to the source of [`Variant::PointInTime`].
+const MISTAKE: &str = "TRUNCATE shop.order_lines";
+/// How long before that they want it back from, and how long after they notice. Backups reach up to five minutes ago.
+const A_WHILE: Duration = Duration::from_secs(600);
 
 /// A way a restore is asked for. The doc comments are what `aurora-restore rehearse --list` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -21,14 +28,51 @@ pub enum Variant {
     Snapshot,
     /// An encrypted snapshot of another region: copied here under a key of this region, restored, the copy removed
     CrossRegion,
+    /// A moment between two backups: somebody empties a table, and the cluster comes back as it was just before
+    PointInTime,
+    /// A copy-on-write clone, made while transactions come in
+    Clone,
 }
 
 /// What a variant made before its restore.
 pub(super) struct Prepared {
     /// Laid over the profile of every rehearsal.
     pub(super) request: Value,
-    /// What came in at the source meanwhile.
-    pub(super) written: Written,
+    /// What comes in at the source.
+    pub(super) writes: Writes,
+}
+
+/// What comes in at the source.
+pub(super) enum Writes {
+    /// No more.
+    Over(Written),
+    /// Still something, until the restored cluster is cut off from the source.
+    Going(Traffic),
+}
+
+/// The state in which the restored cluster has the data that it keeps.
+const CUT_OFF_IN: &str = "AddInstances";
+
+impl Writes {
+    /// Ends them once nothing that comes in can be in the restored cluster any more.
+    pub(super) fn entered(&self, state: &str) {
+        if let Self::Going(traffic) = self
+            && state == CUT_OFF_IN
+        {
+            traffic.halt();
+        }
+    }
+
+    /// What was written.
+    ///
+    /// # Errors
+    /// When a transaction failed.
+    pub(super) async fn end(self) -> Result<Written> {
+        match self {
+            Self::Over(written) => Ok(written),
+            Self::Going(traffic) => traffic.stop().await,
+        }
+    }
 }
 
 impl Variant {
@@ -58,27 +102,96 @@ impl Variant {
         options: &Options,
         tell: &mut impl FnMut(Progress),
     ) -> Result<Prepared> {
-        let written = snapshot_under_traffic(local, source, options.dump.is_none()).await?;
+        let sample = options.dump.is_none();
+        match self {
+            Self::Snapshot | Self::CrossRegion => {
+                self.of_snapshot(local, source, sample, tell).await
+            }
+            Self::PointInTime => of_moment(local, source, sample, tell).await,
+            Self::Clone => of_life(source, sample, tell).await,
+        }
+    }
+
+    async fn of_snapshot(
+        self,
+        local: &LocalPipeline,
+        source: &Source,
+        sample: bool,
+        tell: &mut impl FnMut(Progress),
+    ) -> Result<Prepared> {
+        let written = snapshot_under_traffic(local, source, sample).await?;
         tell(Progress::Note(format!(
             "snapshot   {SNAPSHOT}: taken while {} transactions came in",
             written.transactions()
         )));
-        let request = match self {
-            Self::Snapshot => json!({}),
-            Self::CrossRegion => {
-                let snapshot = copy_to_other_region(local).await?;
-                tell(Progress::Note(format!(
-                    "elsewhere  {snapshot}, under a key of {OTHER_REGION}"
-                )));
-                let key = local.make_key(&local.stack.region).await?;
-                json!({
-                    "source": {"region": OTHER_REGION, "snapshot": snapshot},
-                    "target": {"kmsKeyId": key},
-                })
-            }
-        };
-        Ok(Prepared { request, written })
+        let mut request = json!({});
+        if self == Self::CrossRegion {
+            let snapshot = copy_to_other_region(local).await?;
+            tell(Progress::Note(format!(
+                "elsewhere  {snapshot}, under a key of {OTHER_REGION}"
+            )));
+            let key = local.make_key(&local.stack.region).await?;
+            request = json!({
+                "source": {"region": OTHER_REGION, "snapshot": snapshot},
+                "target": {"kmsKeyId": key},
+            });
+        }
+        Ok(Prepared {
+            request,
+            writes: Writes::Over(written),
+        })
     }
+}
+
+/// Transactions come in, then somebody makes a mistake; asks for the moment between the two.
+async fn of_moment(
+    local: &LocalPipeline,
+    source: &Source,
+    sample: bool,
+    tell: &mut impl FnMut(Progress),
+) -> Result<Prepared> {
+    let written = match sample {
+        true => Written::orders(source, 50).await?,
+        false => Written::default(),
+    };
+    local.sleep(A_WHILE).await;
+    let moment = rfc3339(now(local));
+    local.sleep(A_WHILE).await;
+    if sample {
+        source::session(&source.endpoint, &source.master, |client| {
+            client.batch_execute(MISTAKE)
+        })
+        .await
+        .context("make the mistake")?;
+        let minutes = A_WHILE.as_secs() / 60;
+        tell(Progress::Note(format!(
+            "mistake    {MISTAKE}, {minutes} minutes after {moment}"
+        )));
+    }
+    local.sleep(A_WHILE).await;
+    Ok(Prepared {
+        request: json!({"source": {"pointInTime": moment}}),
+        writes: Writes::Over(written),
+    })
+}
+
+/// Transactions come in until the clone has its own data.
+async fn of_life(
+    source: &Source,
+    sample: bool,
+    tell: &mut impl FnMut(Progress),
+) -> Result<Prepared> {
+    let writes = match sample {
+        true => Writes::Going(Traffic::at(source).await?),
+        false => Writes::Over(Written::default()),
+    };
+    tell(Progress::Note(format!(
+        "life       {SOURCE_CLUSTER} is cloned while transactions come in"
+    )));
+    Ok(Prepared {
+        request: json!({"source": {"clone": true}}),
+        writes,
+    })
 }
 
 /// Snapshots the source while transactions come in; the user's own data is left as it is.
@@ -93,7 +206,7 @@ async fn snapshot_under_traffic(
     }
     let traffic = Traffic::at(source).await?;
     let taken = source.snapshot(local, SNAPSHOT).await;
-    let written = tokio::task::spawn_blocking(move || traffic.stop()).await??;
+    let written = traffic.stop().await?;
     taken.map(|()| written)
 }
 
