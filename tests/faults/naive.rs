@@ -54,7 +54,7 @@ async fn restore(context: &Context, event: Value) -> Result<Value, StepError> {
         .restore_db_cluster_from_snapshot()
         .db_cluster_identifier(&target.cluster_identifier)
         .set_snapshot_identifier(plan.snapshot_to_restore().map(str::to_owned))
-        .engine(&plan.source.engine)
+        .engine(plan.source.engine)
         .engine_version(&plan.source.engine_version)
         .port(i32::from(target.port))
         .db_subnet_group_name(&target.subnet_group)

@@ -12,6 +12,7 @@ mod approvals;
 mod cost;
 mod failures;
 mod fidelity;
+mod mysql;
 mod rds_failures;
 mod reaper;
 mod redrive;

@@ -20,7 +20,7 @@ use aurora_restore_core::profile::overlay;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::settings::DatabaseTls;
-use aurora_restore_core::sql::{self, Endpoint};
+use aurora_restore_core::sql::{Endpoint, Engine, mysql, postgresql};
 use aurora_restore_core::table::Table;
 use aurora_restore_core::{Secret, Step};
 use aws_sdk_rds::types::DbCluster;
@@ -69,6 +69,8 @@ fn moment(seed: u64) -> OffsetDateTime {
 
 /// A local pipeline and a source in it.
 pub struct Scene {
+    /// What kind of database the source is.
+    pub engine: Engine,
     /// The cloud with the pipeline.
     pub local: LocalPipeline,
     /// The master's password in the source: a canary.
@@ -117,7 +119,8 @@ impl Original {
 impl Scene {
     /// A source whose snapshot holds this data. Nothing serves the source itself.
     pub async fn of(original: &Original, options: LocalOptions) -> Self {
-        let mut scene = Self::empty(options, &original.old_password, &original.app_password).await;
+        let (old, app) = (&original.old_password, &original.app_password);
+        let mut scene = Self::empty(options, Engine::Postgresql, old, app).await;
         scene.create_source_cluster().await;
         scene.snapshot(SNAPSHOT).await;
         let (rds, image) = (&scene.local.rds, original.image.clone());
@@ -143,10 +146,19 @@ impl Scene {
         Self::with(options).await
     }
 
+    /// The same of Aurora MySQL.
+    pub async fn mysql() -> Self {
+        Self::of_engine(LocalOptions::in_process(seed()), Engine::Mysql).await
+    }
+
     /// A source in a cloud set up like this.
     pub async fn with(options: LocalOptions) -> Self {
+        Self::of_engine(options, Engine::Postgresql).await
+    }
+
+    async fn of_engine(options: LocalOptions, engine: Engine) -> Self {
         let real = options.rds.data == Data::Real;
-        let mut scene = Self::empty(options, &canary("master"), &canary("app")).await;
+        let mut scene = Self::empty(options, engine, &canary("master"), &canary("app")).await;
         scene.create_source_cluster().await;
         scene.create_source_instance().await;
         if real {
@@ -158,7 +170,12 @@ impl Scene {
     }
 
     /// A cloud with the pipeline and a secret for a source.
-    async fn empty(mut options: LocalOptions, old_password: &str, app_password: &str) -> Self {
+    async fn empty(
+        mut options: LocalOptions,
+        engine: Engine,
+        old_password: &str,
+        app_password: &str,
+    ) -> Self {
         // The SDK's retries wait by chance, drawn on the thread that waits.
         fastrand::seed(options.seed);
         // Processes read the machine's clock; everything else plays at a moment that the seed chooses.
@@ -178,6 +195,7 @@ impl Scene {
             .await
             .unwrap();
         Self {
+            engine,
             local,
             old_password: old_password.to_owned(),
             app_password: app_password.to_owned(),
@@ -203,7 +221,7 @@ impl Scene {
         let rds = self.rds();
         rds.create_db_cluster()
             .db_cluster_identifier(SOURCE)
-            .engine("aurora-postgresql")
+            .engine(self.engine)
             .database_name(DATABASE)
             .master_username(MASTER)
             .master_user_password(&self.old_password)
@@ -227,7 +245,7 @@ impl Scene {
             .db_instance_identifier(format!("{SOURCE}-1"))
             .db_cluster_identifier(SOURCE)
             .db_instance_class("db.r6g.large")
-            .engine("aurora-postgresql")
+            .engine(self.engine)
             .send()
             .await
             .unwrap();
@@ -241,12 +259,21 @@ impl Scene {
     }
 
     async fn load(&self) {
-        let statements = format!(
-            "CREATE ROLE {APP_ROLE} LOGIN PASSWORD '{}'; \
-             CREATE TABLE orders (id int PRIMARY KEY, note text); \
-             INSERT INTO orders SELECT i, md5(i::text) FROM generate_series(1, 1000) i;",
-            self.app_password
-        );
+        let password = &self.app_password;
+        let statements = match self.engine {
+            Engine::Postgresql => format!(
+                "CREATE ROLE {APP_ROLE} LOGIN PASSWORD '{password}'; \
+                 CREATE TABLE orders (id int PRIMARY KEY, note text); \
+                 INSERT INTO orders SELECT i, md5(i::text) FROM generate_series(1, 1000) i;"
+            ),
+            Engine::Mysql => format!(
+                "CREATE USER {APP_ROLE} IDENTIFIED BY '{password}'; \
+                 GRANT SELECT, INSERT ON {DATABASE}.* TO {APP_ROLE}; \
+                 CREATE TABLE orders (id int PRIMARY KEY, note text); \
+                 INSERT INTO orders WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+                 SELECT i, md5(i) FROM n"
+            ),
+        };
         self.sql(
             &self.source_endpoint().await,
             &self.old_master(),
@@ -682,27 +709,37 @@ impl Scene {
 
     /// Whether a server accepts a login.
     pub async fn accepts(&self, endpoint: &Endpoint, credentials: &Credentials) -> bool {
-        sql::accepts(endpoint, credentials, DATABASE).await.unwrap()
+        self.engine.accepts(endpoint, credentials).await.unwrap()
     }
 
     /// Runs statements.
     pub async fn sql(&self, endpoint: &Endpoint, credentials: &Credentials, statements: &str) {
         let statements = statements.to_owned();
-        let done = sql::session(endpoint, credentials, DATABASE, move |client| {
-            client.batch_execute(&statements)
-        })
-        .await;
+        let done = match self.engine {
+            Engine::Postgresql => {
+                postgresql::session(endpoint, credentials, DATABASE, move |client| {
+                    client.batch_execute(&statements)
+                })
+                .await
+            }
+            Engine::Mysql => {
+                mysql::session(endpoint, credentials, Some(DATABASE), move |session| {
+                    session.batch(&statements)
+                })
+                .await
+            }
+        };
         done.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
     /// One value.
     pub async fn value(&self, endpoint: &Endpoint, credentials: &Credentials, query: &str) -> i64 {
-        let query = query.to_owned();
-        let found = sql::session(endpoint, credentials, DATABASE, move |client| {
-            client.query_one(&query, &[])?.try_get(0)
-        })
-        .await;
-        found.unwrap_or_else(|error| panic!("{error:?}"))
+        let engine = self.engine;
+        let found = engine
+            .value_of(endpoint, credentials, DATABASE, query)
+            .await;
+        let found = found.unwrap_or_else(|error| panic!("{error:?}"));
+        found.unwrap().parse().unwrap()
     }
 
     /// Runs one step by itself, as a person following a runbook would, and gives its answer or its error type.

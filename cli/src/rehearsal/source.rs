@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aurora_restore_core::Secret;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::settings::DatabaseTls;
-use aurora_restore_core::sql::{self, Endpoint, SqlError};
+use aurora_restore_core::sql::{Endpoint, SqlError, postgresql};
 use aws_sdk_rds::types::{DbCluster, Parameter};
 use serde_json::json;
 
@@ -133,7 +133,7 @@ pub async fn session<T: Send + 'static>(
     credentials: &Credentials,
     work: impl FnOnce(&mut postgres::Client) -> Result<T, postgres::Error> + Send + 'static,
 ) -> Result<T> {
-    sql::session(endpoint, credentials, DATABASE, work)
+    postgresql::session(endpoint, credentials, DATABASE, work)
         .await
         .map_err(|error| describe(&error))
 }
@@ -142,10 +142,7 @@ fn describe(error: &SqlError) -> anyhow::Error {
     match error {
         SqlError::Refused => anyhow!("{} refused the login", SOURCE_CLUSTER),
         SqlError::Unreachable(source) => anyhow!("no session: {source}"),
-        SqlError::Statement(source) => match source.as_db_error() {
-            Some(said) => anyhow!("SQLSTATE {}: {}", said.code().code(), said.message()),
-            None => anyhow!("the session broke: {source}"),
-        },
+        SqlError::Statement(refusal) => anyhow!("{}: {}", refusal.code, refusal.said),
         SqlError::Settings(problem) => anyhow!("{problem}"),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use aurora_restore_core::sql;
+use aurora_restore_core::sql::postgresql;
 use postgres::{Client, Error, Transaction};
 
 use super::fingerprint::{Content, Fingerprint, row_hash};
@@ -43,7 +43,7 @@ impl Traffic {
 
     async fn start(source: &Source, most: usize) -> anyhow::Result<Self> {
         let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
-        let connect = move || sql::connect(&endpoint, &master, DATABASE);
+        let connect = move || postgresql::connect(&endpoint, &master, DATABASE);
         let mut client = tokio::task::spawn_blocking(connect)
             .await?
             .map_err(|_| anyhow::anyhow!("no session for the source's traffic"))?;

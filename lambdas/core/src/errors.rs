@@ -137,6 +137,7 @@ codes! {
     AR0038 Rejected "source cluster not found"
     AR0039 Rejected "point in time out of reach"
     AR0040 Rejected "source cannot be cloned"
+    AR0043 Rejected "restored database runs by itself"
     AR0046 Rejected "cluster may not be replaced"
     AR0047 Conflict "what is to be replaced has changed"
     AR0048 Switching "switch under way"

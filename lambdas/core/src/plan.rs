@@ -15,6 +15,7 @@ use crate::request::{
     Check, ClusterRole, MasterPassword, Monitoring, PerformanceInsights, ServerlessScaling, Waits,
 };
 use crate::settings::DatabaseTls;
+use crate::sql::Engine;
 use crate::switching::Switch;
 
 /// The fully resolved request.
@@ -117,8 +118,8 @@ pub struct Source {
     /// at which RestoreCluster asks for it; what was there at this moment is in it.
     #[serde(with = "time::serde::rfc3339")]
     pub taken_at: OffsetDateTime,
-    /// `aurora-postgresql` or `aurora-mysql`.
-    pub engine: String,
+    /// What kind of database it is.
+    pub engine: Engine,
     /// Restored as this version, never as the region's default.
     pub engine_version: String,
     /// The master user's name, which a restore keeps.
@@ -406,7 +407,7 @@ impl Plan {
     /// The engine's own instance parameter group, which instances have in quarantine.
     pub fn default_parameter_group(&self) -> String {
         let source = &self.source;
-        format!("default.{}", family(&source.engine, &source.engine_version))
+        format!("default.{}", source.engine.family(&source.engine_version))
     }
 
     /// The moment by which every wait of the run is over, if each uses up its deadline.
@@ -445,11 +446,6 @@ impl Plan {
             .iter()
             .find(|copy| copy.arn.eq_ignore_ascii_case(arn))
     }
-}
-
-/// The parameter group family of an engine version: its major version.
-pub fn family(engine: &str, version: &str) -> String {
-    format!("{engine}{}", version.split('.').next().unwrap_or(version))
 }
 
 /// An RDS ARN.

@@ -185,7 +185,7 @@ async fn class_is_offered_here(
     plan: &Plan,
     class: &str,
 ) -> Result<(), StepError> {
-    let (engine, version) = (&plan.source.engine, &plan.source.engine_version);
+    let (engine, version) = (plan.source.engine, &plan.source.engine_version);
     let offered = client
         .describe_orderable_db_instance_options()
         .engine(engine)

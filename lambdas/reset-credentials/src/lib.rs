@@ -12,7 +12,7 @@ mod master;
 
 use aurora_restore_core::errors::{AR0028, StepError};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::sql::{self, SqlError, postgresql};
+use aurora_restore_core::sql::SqlError;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step};
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,8 @@ pub async fn lock_login_roles(context: &Context, restore: &Restore) -> Result<Lo
     restore.hold().await?;
     let endpoint = restore.endpoint(&cluster)?;
     let master = restore.new_master_credentials(context, &cluster).await?;
-    let locked = match postgresql::lock_other_login_roles(&endpoint, &master).await {
+    let engine = restore.plan().source.engine;
+    let locked = match engine.lock_other_logins(&endpoint, &master).await {
         Ok(locked) => locked,
         // RDS reports `available` before a new password is in force.
         Err(SqlError::Refused) => {
@@ -78,7 +79,7 @@ pub async fn lock_login_roles(context: &Context, restore: &Restore) -> Result<Lo
         }
         Err(other) => return Err(other.during("lock the other login roles")),
     };
-    if sql::accepts(&endpoint, &master, postgresql::MAINTENANCE_DATABASE).await? {
+    if engine.accepts(&endpoint, &master).await? {
         master::promote(context, restore).await?;
     }
     tracing::info!(roles = ?locked, "login and password taken from every other login role");

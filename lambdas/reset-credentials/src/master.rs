@@ -19,7 +19,7 @@ use serde_json::json;
 
 /// Characters that RDS refuses in a master password, and those that shells and URLs trip over.
 const EXCLUDED_CHARACTERS: &str = "/@\"'`\\ :;%?&#$!*(){}[]|<>^~";
-/// Accepted by every engine: RDS takes 8 to 41 characters, PostgreSQL more.
+/// Accepted by every engine: RDS takes 8 to 41 characters for MySQL, up to 99 for PostgreSQL.
 const LENGTH: i64 = 40;
 
 /// What the state machine learns.
@@ -109,7 +109,7 @@ async fn pending_password(context: &Context, restore: &Restore) -> Result<Creden
         let password = Secret::new(made.random_password.unwrap_or_default());
         let value = Secret::new(
             json!({
-                "engine": "postgres",
+                "engine": plan.source.engine.secret_name(),
                 "username": plan.source.master_username,
                 "password": password.expose(),
                 "dbClusterIdentifier": plan.name(),

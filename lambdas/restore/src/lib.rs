@@ -210,7 +210,7 @@ async fn from_snapshot(
     let call = client
         .restore_db_cluster_from_snapshot()
         .snapshot_identifier(snapshot)
-        .engine(&plan.source.engine)
+        .engine(plan.source.engine)
         .engine_version(&plan.source.engine_version);
     match with_every_setting!(call, plan, roles).send().await {
         Ok(answer) => Ok(answer.db_cluster),
@@ -371,7 +371,7 @@ async fn ask_for_instance(
         .db_instance_identifier(identifier)
         .db_cluster_identifier(&plan.target.cluster_identifier)
         .db_instance_class(&planned.class)
-        .engine(&plan.source.engine)
+        .engine(plan.source.engine)
         .promotion_tier(planned.promotion_tier.into())
         .set_availability_zone(planned.availability_zone.clone())
         // The final group comes in Switch, as the cluster's does.

@@ -8,12 +8,12 @@
 mod settings;
 
 use aurora_restore_core::approval::Verdict;
-use aurora_restore_core::errors::{AR0021, AR0022, AR0023, AR0024, AR0054, Code};
+use aurora_restore_core::errors::{AR0021, AR0022, AR0023, AR0024, AR0043, AR0054, Code};
 use aurora_restore_core::ledger::{Evidence, Finding};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::request::{Check, Expectation};
 use aurora_restore_core::secrets::{self, Credentials, Stage};
-use aurora_restore_core::sql::{self, Endpoint, SqlError, postgresql};
+use aurora_restore_core::sql::{Endpoint, Engine, SqlError};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Plan, Restore, Step, StepError, approval};
 use serde::{Deserialize, Serialize};
@@ -69,14 +69,15 @@ fn checked(
 /// Gathers and records the evidence.
 ///
 /// # Errors
-/// AR0021, AR0022 or AR0023 for the first finding that does not hold; AR0032 while the server cannot be reached.
+/// AR0021, AR0022, AR0023 or AR0043 for the first finding that does not hold; AR0032 while the server cannot be reached.
 pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
     let cluster = restore.describe_target(context).await?;
     let endpoint = restore.endpoint(&cluster)?;
     let master = restore.new_master_credentials(context, &cluster).await?;
 
     // The new login comes first: it shows that the server answers, so that a refusal is a refusal.
-    let accepted = sql::accepts(&endpoint, &master, postgresql::MAINTENANCE_DATABASE).await?;
+    let engine = restore.plan().source.engine;
+    let accepted = engine.accepts(&endpoint, &master).await?;
     let mut all = vec![checked(
         "new master password is accepted",
         accepted,
@@ -86,9 +87,10 @@ pub async fn verify(context: &Context, restore: &Restore) -> Result<Answer, Step
     all.extend(approval(context, restore.plan()).await?);
     all.extend(old_passwords(context, restore, &endpoint).await?);
     if accepted {
-        all.push(other_roles(&endpoint, &master).await?);
+        all.push(other_logins(engine, &endpoint, &master).await?);
+        all.extend(quiet(engine, &endpoint, &master).await?);
         for check in &restore.plan().checks {
-            all.push(sql_check(&endpoint, &master, check).await?);
+            all.push(sql_check(engine, &endpoint, &master, check).await?);
         }
     }
     let compared = settings::compare(context, restore.plan(), &cluster).await?;
@@ -159,8 +161,7 @@ async fn old_passwords(
                 found.push(checked(name, false, detail, &AR0024));
             }
             Some(old) => {
-                let accepted =
-                    sql::accepts(endpoint, &old, postgresql::MAINTENANCE_DATABASE).await?;
+                let accepted = plan.source.engine.accepts(endpoint, &old).await?;
                 found.push(checked(name, !accepted, "login tried", &AR0022));
             }
             None if stage == Stage::Current => found.push(checked(
@@ -175,8 +176,12 @@ async fn old_passwords(
     Ok(found)
 }
 
-async fn other_roles(endpoint: &Endpoint, master: &Credentials) -> Result<Checked, StepError> {
-    let roles = postgresql::other_login_roles(endpoint, master).await;
+async fn other_logins(
+    engine: Engine,
+    endpoint: &Endpoint,
+    master: &Credentials,
+) -> Result<Checked, StepError> {
+    let roles = engine.other_logins(endpoint, master).await;
     let roles = roles.map_err(|error| error.during("list login roles"))?;
     let detail = if roles.is_empty() {
         "none".to_owned()
@@ -191,20 +196,34 @@ async fn other_roles(endpoint: &Endpoint, master: &Credentials) -> Result<Checke
     ))
 }
 
+/// Whether nothing of the restored database runs by itself, where its engine has something that could.
+async fn quiet(
+    engine: Engine,
+    endpoint: &Endpoint,
+    master: &Credentials,
+) -> Result<Option<Checked>, StepError> {
+    let found = engine.is_quiet(endpoint, master).await;
+    let found = found.map_err(|error| error.during("ask what runs by itself"))?;
+    Ok(found.map(|found| checked(found.check, found.holds, found.seen, &AR0043)))
+}
+
 async fn sql_check(
+    engine: Engine,
     endpoint: &Endpoint,
     master: &Credentials,
     check: &Check,
 ) -> Result<Checked, StepError> {
-    let (passed, detail) =
-        match postgresql::value_of(endpoint, master, &check.database, &check.sql).await {
-            Ok(value) => judge(value.as_deref(), &check.expect),
-            // A statement that fails is a finding; a server that cannot be reached is not.
-            Err(error @ SqlError::Statement(_)) => {
-                (false, error.during("run the check").message().to_owned())
-            }
-            Err(error) => return Err(error.during(&format!("run check `{}`", check.name))),
-        };
+    let (passed, detail) = match engine
+        .value_of(endpoint, master, &check.database, &check.sql)
+        .await
+    {
+        Ok(value) => judge(value.as_deref(), &check.expect),
+        // A statement that fails is a finding; a server that cannot be reached is not.
+        Err(error @ SqlError::Statement(_)) => {
+            (false, error.during("run the check").message().to_owned())
+        }
+        Err(error) => return Err(error.during(&format!("run check `{}`", check.name))),
+    };
     Ok(checked(&check.name, passed, detail, &AR0023))
 }
 

@@ -1,4 +1,4 @@
-//! Finds the PostgreSQL programs on this machine.
+//! Finds the programs of PostgreSQL and MariaDB on this machine.
 //!
 //! Distributions keep the server programs off the PATH, in a directory per
 //! version, so those directories are looked at too, newest first.
@@ -46,6 +46,72 @@ pub fn find_postgres() -> Result<Installation, DatabaseError> {
             )
         })?;
     Ok(FOUND.get_or_init(|| found).clone())
+}
+
+/// MariaDB's programs, and which version they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MariadbInstallation {
+    /// The server, `mariadbd`.
+    pub server: PathBuf,
+    /// What makes an empty database, `mariadb-install-db`.
+    pub install: PathBuf,
+    /// The client, `mariadb`.
+    pub client: PathBuf,
+    /// Such as `10.11.14`.
+    pub version: String,
+}
+
+/// Directories that are on no PATH but root's, or of a package manager that leaves the PATH alone.
+const SERVER_DIRECTORIES: [&str; 6] = [
+    "/usr/sbin",
+    "/usr/libexec",
+    "/usr/local/sbin",
+    "/usr/bin",
+    "/opt/homebrew/bin",
+    "/usr/local/bin",
+];
+
+/// Finds MariaDB: on the PATH, and where distributions and Homebrew put it.
+///
+/// # Errors
+/// One line that says how to install it.
+pub fn find_mariadb() -> Result<MariadbInstallation, DatabaseError> {
+    static FOUND: OnceLock<MariadbInstallation> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
+    let found = look_for_mariadb().ok_or_else(|| {
+        DatabaseError::NotInstalled(
+            "MariaDB's server programs were not found, which stand in for Aurora MySQL: install them (Debian and Ubuntu: \
+             `apt install mariadb-server-core mariadb-client-core`; Fedora: `dnf install mariadb-server`; macOS: \
+             `brew install mariadb`) or put mariadbd, mariadb-install-db and mariadb on the PATH"
+                .to_owned(),
+        )
+    })?;
+    Ok(FOUND.get_or_init(|| found).clone())
+}
+
+fn look_for_mariadb() -> Option<MariadbInstallation> {
+    let directories: Vec<PathBuf> = on_path()
+        .into_iter()
+        .chain(SERVER_DIRECTORIES.map(PathBuf::from))
+        .collect();
+    let find = |name: &str| {
+        directories
+            .iter()
+            .map(|directory| directory.join(name))
+            .find(|program| program.is_file())
+    };
+    let server = find("mariadbd")?;
+    // `mariadbd  Ver 10.11.14-MariaDB-0+deb12u2 for debian-linux-gnu on x86_64 (Debian 12)`
+    let printed = output_of(&server, "--version")?;
+    let version = printed.split_once("Ver ")?.1.split_once("-MariaDB")?.0;
+    Some(MariadbInstallation {
+        version: version.to_owned(),
+        server,
+        install: find("mariadb-install-db")?,
+        client: find("mariadb")?,
+    })
 }
 
 fn installation_in(directory: &Path) -> Option<Installation> {
@@ -113,6 +179,13 @@ fn output_of(program: &Path, argument: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mariadb_is_found_with_its_version() {
+        let found = find_mariadb().unwrap();
+        let numbers = found.version.split('.').count();
+        assert_eq!(numbers, 3, "{}", found.version);
+    }
 
     #[test]
     fn the_installation_found_has_every_program() {

@@ -3,8 +3,8 @@
 //! A cluster's data is a [`Volume`]. It begins as an [`Image`] (nothing yet, or
 //! the copy some snapshot holds), becomes a directory of its own when its first
 //! server starts, and is copied into a new image by every snapshot. Which
-//! database that is belongs to an [`Engine`]; PostgreSQL is the one here, and
-//! everything outside [`postgres`] would serve another as well.
+//! database that is belongs to an [`Engine`]: [`postgres`] or [`mariadb`]; everything
+//! outside these two serves either.
 //!
 //! Everything in this module blocks. Callers run it on tokio's blocking pool,
 //! which also holds a paused clock still until the work is done.
@@ -12,6 +12,8 @@
 pub mod addresses;
 pub mod certificates;
 pub mod discovery;
+mod keeper;
+pub mod mariadb;
 pub mod os_account;
 pub mod postgres;
 pub mod storage;
@@ -52,7 +54,7 @@ pub enum DatabaseError {
         /// What was attempted; never a statement, which may hold a password.
         what: &'static str,
         /// The server's reason.
-        source: Box<::postgres::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Certificates could not be made.
     #[error("failed to make a certificate")]
@@ -70,10 +72,13 @@ impl DatabaseError {
     }
 
     /// Names what was attempted when a statement fails.
-    pub(crate) fn sql(what: &'static str) -> impl FnOnce(::postgres::Error) -> Self {
+    pub(crate) fn sql<E>(what: &'static str) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         move |source| Self::Sql {
             what,
-            source: Box::new(source),
+            source: source.into(),
         }
     }
 }

@@ -3,19 +3,13 @@
 //! `rdsadmin` is the superuser and cannot connect over TCP; the master is an
 //! ordinary role in `rds_superuser` that may create roles and databases.
 //! Passwords are SCRAM, connections may use TLS.
-//!
-//! Each server runs under a small shell that reads a pipe from this process: a
-//! word on it says how to stop, and its end says that this process is gone. So
-//! a server never outlives its owner, however the owner ends.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use postgres::{Client, Config, NoTls};
 use time::OffsetDateTime;
@@ -23,7 +17,8 @@ use time::macros::format_description;
 
 use super::certificates::{Authority, ServerCertificate};
 use super::discovery::Installation;
-use super::os_account::{OsAccount, last_lines, run};
+use super::keeper::{Keeper, Signals};
+use super::os_account::{OsAccount, run};
 use super::storage::{DataRoot, copy_files};
 use super::{Bootstrap, Credentials, DatabaseError, Engine, Server};
 
@@ -82,29 +77,11 @@ host replication all all reject
 host all all all scram-sha-256
 ";
 
-/// Runs the server; stops it as told on standard input, or when the owner is gone, and then clears up after it.
-const KEEPER: &str = r#"
-world=$1; shift
-exec 3<&0
-"$@" </dev/null 3<&- &
-server=$!
-{
-  if read -r how <&3; then
-    case $how in fast) kill -INT $server ;; *) kill -QUIT $server ;; esac
-  else
-    : > "$world/orphaned"
-    kill -QUIT $server
-  fi
-} 2>/dev/null &
-listener=$!
-wait $server
-code=$?
-kill $listener 2>/dev/null
-if [ -e "$world/orphaned" ]; then rm -rf "$world"; fi 2>/dev/null
-exit $code
-"#;
-
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// Its stop in good order that waits for no client, and its stop at once.
+const SIGNALS: Signals = Signals {
+    good_order: "INT",
+    now: "QUIT",
+};
 
 /// PostgreSQL on this machine.
 pub struct PostgresEngine {
@@ -157,7 +134,7 @@ impl PostgresEngine {
         let mut server = self.launch(home.path(), None, &[])?;
         server.run_as_superuser("postgres", "CREATE DATABASE rdsadmin")?;
         server.run_as_superuser("postgres", &template_statements())?;
-        server.stop_in_good_order()?;
+        server.keeper.stop()?;
         // Another process may have been quicker; its template is as good.
         if let Err(error) = fs::rename(data(home.path()), &path)
             && !path.is_dir()
@@ -183,43 +160,27 @@ impl PostgresEngine {
         let address = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 5432)));
         let certificate = self.authority.certify(address.ip(), home, self.account())?;
         let log = home.join("server.log");
-        let output =
-            File::create(&log).map_err(DatabaseError::files(format!("write {}", log.display())))?;
-        let errors = output
-            .try_clone()
-            .map_err(DatabaseError::files("share the server's log"))?;
-        let mut keeper = self
-            .account()
-            .program(Path::new("sh"))
-            .args(["-c", KEEPER, "keeper"])
-            .arg(self.root.world())
-            .arg(self.installation.programs.join("postgres"))
-            .args(server_arguments(
-                home,
-                &access,
-                &certificate,
-                listen,
-                address.port(),
-            ))
-            .args(more.iter().flat_map(|setting| ["-c", setting.as_str()]))
-            .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .map_err(DatabaseError::files("start a database server"))?;
-        let orders = keeper
-            .stdin
-            .take()
-            .ok_or(DatabaseError::State("the server has no standard input"))?;
+        let mut arguments = server_arguments(home, &access, &certificate, listen, address.port());
+        arguments.extend(
+            more.iter()
+                .flat_map(|setting| ["-c".to_owned(), setting.clone()]),
+        );
         let mut server = PostgresServer {
-            keeper,
-            orders,
+            keeper: Keeper::start(
+                &self.root,
+                SIGNALS,
+                &self.installation.programs.join("postgres"),
+                &arguments,
+                &log,
+            )?,
             home: home.to_owned(),
             port: address.port(),
             backup: self.installation.programs.join("pg_basebackup"),
             account: self.account(),
         };
-        server.wait_until_it_answers(&log)?;
+        let (socket, port) = (home, address.port());
+        let answers = || connect(socket, port, "postgres").is_ok();
+        server.keeper.wait_until("postgres", &log, answers)?;
         Ok(server)
     }
 }
@@ -269,14 +230,13 @@ impl PostgresEngine {
             // It answers when it has come to that moment, and not before.
             "hot_standby=off".to_owned(),
         ];
-        self.launch(home, None, &settings)?.stop_in_good_order()
+        self.launch(home, None, &settings)?.keeper.stop()
     }
 }
 
 /// A running PostgreSQL server.
 struct PostgresServer {
-    keeper: Child,
-    orders: ChildStdin,
+    keeper: Keeper,
     home: PathBuf,
     port: u16,
     backup: PathBuf,
@@ -284,64 +244,15 @@ struct PostgresServer {
 }
 
 impl PostgresServer {
-    fn connect(&self, database: &str) -> Result<Client, postgres::Error> {
-        Config::new()
-            .host_path(&self.home)
-            .port(self.port)
-            .user(ADMIN)
-            .dbname(database)
-            .application_name("rds")
-            .options("-c client_min_messages=warning")
-            .connect(NoTls)
-    }
-
     fn run(
         &self,
         what: &'static str,
         database: &str,
         statements: &str,
     ) -> Result<(), DatabaseError> {
-        self.connect(database)
+        connect(&self.home, self.port, database)
             .and_then(|mut client| client.batch_execute(statements))
             .map_err(DatabaseError::sql(what))
-    }
-
-    fn wait_until_it_answers(&mut self, log: &Path) -> Result<(), DatabaseError> {
-        let started = Instant::now();
-        loop {
-            if self.connect("postgres").is_ok() {
-                return Ok(());
-            }
-            let ended = self
-                .keeper
-                .try_wait()
-                .map_err(DatabaseError::files("look at a database server"))?
-                .is_some();
-            if ended || started.elapsed() > START_LIMIT {
-                let output = last_lines(&fs::read_to_string(log).unwrap_or_default());
-                return Err(DatabaseError::Program {
-                    program: "postgres".to_owned(),
-                    output,
-                });
-            }
-            pause();
-        }
-    }
-
-    fn end(&mut self, how: &str) -> Result<(), DatabaseError> {
-        // A server that has ended by itself has nobody left to read the order.
-        let _ = self
-            .orders
-            .write_all(how.as_bytes())
-            .and_then(|()| self.orders.flush());
-        self.keeper
-            .wait()
-            .map(drop)
-            .map_err(DatabaseError::files("wait for a database server to end"))
-    }
-
-    fn stop_in_good_order(mut self) -> Result<(), DatabaseError> {
-        self.end("fast\n")
     }
 }
 
@@ -414,7 +325,7 @@ impl Server for PostgresServer {
     }
 
     fn stop(mut self: Box<Self>) -> Result<(), DatabaseError> {
-        self.end("fast\n")
+        self.keeper.stop()
     }
 
     fn socket(&self) -> PathBuf {
@@ -422,12 +333,16 @@ impl Server for PostgresServer {
     }
 }
 
-impl Drop for PostgresServer {
-    fn drop(&mut self) {
-        if let Err(error) = self.end("now\n") {
-            tracing::warn!(%error, "a database server could not be stopped");
-        }
-    }
+/// A session of the superuser, over the socket in this directory.
+fn connect(socket: &Path, port: u16, database: &str) -> Result<Client, postgres::Error> {
+    Config::new()
+        .host_path(socket)
+        .port(port)
+        .user(ADMIN)
+        .dbname(database)
+        .application_name("rds")
+        .options("-c client_min_messages=warning")
+        .connect(NoTls)
 }
 
 fn data(home: &Path) -> PathBuf {
@@ -495,14 +410,6 @@ fn identifier(name: &str) -> String {
 
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-fn pause() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a server that is starting can only be asked again"
-    )]
-    std::thread::sleep(Duration::from_millis(15));
 }
 
 #[cfg(test)]

@@ -127,18 +127,34 @@ impl DbEngine {
         self.facts()
             .versions
             .iter()
-            .rfind(|version| version.split('.').next() == Some(wanted))
+            .rfind(|version| self.major(version) == wanted)
             .map(|version| (*version).to_owned())
             .ok_or_else(|| {
                 invalid_combination(format!("Cannot find version {wanted} for {}", self.name()))
             })
     }
 
-    /// The family of parameter groups that fits a version: `aurora-postgresql15`.
+    /// The family of parameter groups that fits a version: `aurora-postgresql15`, `aurora-mysql8.0`.
     pub(super) fn family(self, version: &str) -> String {
+        format!("{}{}", self.name(), self.major(version))
+    }
+
+    /// The part of a version that a family of parameter groups is for: `15` of `15.13`, `8.0` of
+    /// `8.0.mysql_aurora.3.10.0`.
+    pub(super) fn major(self, version: &str) -> &str {
+        let numbers = match self {
+            Self::Postgresql => 1,
+            Self::Mysql => 2,
+        };
+        let end = version.match_indices('.').nth(numbers - 1);
+        end.map_or(version, |(end, _)| &version[..end])
+    }
+
+    /// What RDS says of its licence.
+    pub(super) fn license(self) -> &'static str {
         match self {
-            Self::Postgresql => format!("aurora-postgresql{}", major(version)),
-            Self::Mysql => "aurora-mysql8.0".to_owned(),
+            Self::Postgresql => "postgresql-license",
+            Self::Mysql => "general-public-license",
         }
     }
 
@@ -162,14 +178,11 @@ impl Inner {
         match (self.settings.data, engine) {
             (super::Data::Metadata, _) => Ok(None),
             (super::Data::Real, DbEngine::Postgresql) => Ok(self.postgres.clone()),
-            (super::Data::Real, DbEngine::Mysql) => Err(not_implemented("aurora-mysql with data")),
+            (super::Data::Real, DbEngine::Mysql) => self
+                .mariadb()
+                .map_err(|error| not_implemented(&format!("aurora-mysql with data ({error})"))),
         }
     }
-}
-
-/// The number before the first dot.
-pub(super) fn major(version: &str) -> &str {
-    version.split('.').next().unwrap_or(version)
 }
 
 /// A version's numbers, to compare by.
@@ -204,7 +217,7 @@ pub(super) fn describe_versions(_: &Inner, call: &Call) -> Answer {
         for (number, version) in engine.facts().versions.iter().enumerate() {
             let wanted = form
                 .text("EngineVersion")
-                .is_none_or(|wanted| *version == wanted || major(version) == wanted)
+                .is_none_or(|wanted| *version == wanted || engine.major(version) == wanted)
                 && form
                     .text("DBParameterGroupFamily")
                     .is_none_or(|family| family == engine.family(version))
@@ -234,7 +247,7 @@ fn write_version(xml: &mut Xml, engine: DbEngine, version: &str) {
         .iter()
         .filter(|other| numbers(other) > numbers(version));
     xml.text("Engine", engine.name())
-        .text("MajorEngineVersion", major(version))
+        .text("MajorEngineVersion", engine.major(version))
         .text("EngineVersion", version)
         .text("DBParameterGroupFamily", engine.family(version))
         .text("DBEngineDescription", facts.description)
@@ -250,7 +263,10 @@ fn write_version(xml: &mut Xml, engine: DbEngine, version: &str) {
                 xml.text("Engine", engine.name())
                     .text("EngineVersion", target)
                     .text("AutoUpgrade", false)
-                    .text("IsMajorVersionUpgrade", major(target) != major(version));
+                    .text(
+                        "IsMajorVersionUpgrade",
+                        engine.major(target) != engine.major(version),
+                    );
             },
         )
         .strings("ExportableLogTypes", "member", facts.log_types)
@@ -289,7 +305,7 @@ pub(super) fn describe_orderable(_: &Inner, call: &Call) -> Answer {
                 xml.text("Engine", engine.name())
                     .text("EngineVersion", version)
                     .text("DBInstanceClass", class)
-                    .text("LicenseModel", "postgresql-license")
+                    .text("LicenseModel", engine.license())
                     .list(
                         "AvailabilityZones",
                         "AvailabilityZone",

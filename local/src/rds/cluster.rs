@@ -311,7 +311,7 @@ pub(super) async fn create(rds: &Arc<Inner>, call: &Call) -> Answer {
     let engine = DbEngine::named(form.required("Engine")?)?;
     let version = engine.version(form.text("EngineVersion"))?;
     let master_username = form.required("MasterUsername")?.to_owned();
-    credentials::check_username(&master_username)?;
+    credentials::check_username(engine, &master_username)?;
     let tags = Tags::from_form(form, rds.settings.quotas.tags_per_resource)?;
     rds.refuse_if_scripted(Kind::Cluster, &id)?;
     let encryption = rds.chosen_encryption(call).await?;

@@ -42,14 +42,22 @@ const RESERVED: [&str; 6] = [
     "rdsproxyadmin",
 ];
 
-pub(super) fn check_username(name: &str) -> Result<(), ApiError> {
-    let legal = (1..=63).contains(&name.len())
+pub(super) fn check_username(engine: DbEngine, name: &str) -> Result<(), ApiError> {
+    let longest = match engine {
+        DbEngine::Postgresql => 63,
+        DbEngine::Mysql => 32,
+    };
+    let legal = (1..=longest).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name
             .chars()
             .all(|character| character.is_ascii_alphanumeric() || character == '_');
-    // `postgres` is what most people call theirs, and Aurora lets them.
-    let reserved = RESERVED.contains(&name.to_lowercase().as_str()) && name != "postgres";
+    // What most people call theirs, and Aurora lets them.
+    let usual = match engine {
+        DbEngine::Postgresql => "postgres",
+        DbEngine::Mysql => "admin",
+    };
+    let reserved = RESERVED.contains(&name.to_lowercase().as_str()) && name != usual;
     if legal && !reserved {
         return Ok(());
     }

@@ -171,7 +171,7 @@ impl Instance {
             .text("EngineVersion", &cluster.version)
             .text("MasterUsername", &cluster.master_username)
             .some("DBName", cluster.database.as_deref())
-            .text("LicenseModel", license(cluster.engine))
+            .text("LicenseModel", cluster.engine.license())
             .text(
                 "BackupRetentionPeriod",
                 configuration.backup_retention_period,
@@ -203,13 +203,6 @@ impl Instance {
         if let Ok(group) = subnet_groups::find(book, &self.place, &configuration.subnet_group) {
             xml.within("DBSubnetGroup", |xml| group.write(xml));
         }
-    }
-}
-
-fn license(engine: DbEngine) -> &'static str {
-    match engine {
-        DbEngine::Postgresql => "postgresql-license",
-        DbEngine::Mysql => "general-public-license",
     }
 }
 

@@ -44,7 +44,7 @@ mod trouble;
 mod xml;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use asl_interpreter::Clock;
@@ -54,7 +54,8 @@ use tokio::sync::watch;
 
 use crate::database::addresses::Addresses;
 use crate::database::certificates::Authority;
-use crate::database::discovery::find_postgres;
+use crate::database::discovery::{find_mariadb, find_postgres};
+use crate::database::mariadb::MariadbEngine;
 use crate::database::os_account::OsAccount;
 use crate::database::postgres::PostgresEngine;
 use crate::database::storage::{DataRoot, quickest_base};
@@ -93,6 +94,8 @@ struct Inner {
     moments: Moments,
     addresses: Addresses,
     postgres: Option<Store>,
+    // Looked for when the first cluster asks for it: a world without one needs no MariaDB.
+    mariadb: OnceLock<Store>,
     authority: Option<Arc<Authority>>,
 }
 
@@ -136,6 +139,7 @@ impl Rds {
                 settings.data == Data::Real,
             ),
             postgres,
+            mariadb: OnceLock::new(),
             authority,
             settings,
         };
@@ -295,6 +299,22 @@ impl Inner {
         self.changed
             .send_modify(|version| *version = version.wrapping_add(1));
         result
+    }
+
+    /// Where the data of Aurora MySQL is kept, beside that of PostgreSQL; none in a world without data.
+    fn mariadb(&self) -> Result<Option<Store>, DatabaseError> {
+        let (Some(beside), Some(authority)) = (&self.postgres, &self.authority) else {
+            return Ok(None);
+        };
+        if let Some(store) = self.mariadb.get() {
+            return Ok(Some(store.clone()));
+        }
+        let root = Arc::clone(&beside.root);
+        let engine = MariadbEngine::new(find_mariadb()?, Arc::clone(&root), Arc::clone(authority));
+        let engine = Arc::new(engine);
+        Ok(Some(
+            self.mariadb.get_or_init(|| Store { engine, root }).clone(),
+        ))
     }
 
     fn volume(&self, place: &Place, cluster: &str) -> Option<Arc<Volume>> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{Answer, Call};
-use super::catalog::{major, numbers};
+use super::catalog::numbers;
 use super::cluster::{self, Cluster, address_name};
 use super::configuration::Configuration;
 use super::credentials;
@@ -260,7 +260,7 @@ fn newer_version(book: &Book, cluster: &Cluster, form: &Form) -> Result<Option<S
             cluster.version
         )));
     }
-    if major(&wanted) != major(&cluster.version)
+    if cluster.engine.major(&wanted) != cluster.engine.major(&cluster.version)
         && form.flag("AllowMajorVersionUpgrade")? != Some(true)
     {
         return Err(errors::invalid_combination(

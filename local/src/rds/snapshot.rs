@@ -197,7 +197,7 @@ impl Snapshot {
         .text("Port", origin.port)
         .text("VpcId", &origin.vpc)
         .text("MasterUsername", &origin.master_username)
-        .text("LicenseModel", "postgresql-license")
+        .text("LicenseModel", origin.engine.license())
         .text(
             "SnapshotType",
             if own { self.kind.name() } else { "shared" },

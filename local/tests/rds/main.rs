@@ -21,6 +21,7 @@ mod deletion;
 mod events;
 mod leftovers;
 mod lifecycle;
+mod mysql;
 mod refusals;
 mod renaming;
 mod sharing;

@@ -4,7 +4,7 @@
 //! Resource Access Manager, which this pipeline does not use (Aurora User Guide, "Restoring a DB
 //! cluster to a specified time" and "Cloning a volume for an Amazon Aurora DB cluster").
 
-use aurora_restore_core::errors::{AR0001, AR0008, AR0038, AR0039, AR0040};
+use aurora_restore_core::errors::{AR0001, AR0038, AR0039, AR0040};
 use aurora_restore_core::ledger::rfc3339;
 use aurora_restore_core::plan::{Source, SourceKind};
 use aurora_restore_core::request::Request;
@@ -12,7 +12,7 @@ use aurora_restore_core::{Context, StepError, rds};
 use aws_sdk_rds::types::DbCluster;
 use time::OffsetDateTime;
 
-use super::source::required;
+use super::source::{known_engine, required};
 
 /// A volume has so many copy-on-write descendants; RDS makes the next clone a full copy, without a word (Aurora User
 /// Guide, "Limitations of Aurora cloning").
@@ -154,12 +154,7 @@ fn describe(
 ) -> Result<Source, StepError> {
     let name = required(cluster.db_cluster_identifier(), "name")?;
     let engine = required(cluster.engine(), "engine")?;
-    if engine != "aurora-postgresql" {
-        return Err(StepError::new(
-            &AR0008,
-            format!("cluster `{name}` is of engine `{engine}`, expected `aurora-postgresql`"),
-        ));
-    }
+    let engine = known_engine(&engine, &format!("cluster `{name}`"))?;
     let kms_key_id = cluster
         .kms_key_id()
         .filter(|key| !key.is_empty())

@@ -7,9 +7,10 @@ mod switch;
 mod target;
 
 use aurora_restore_core::errors::{AR0001, AR0006};
-use aurora_restore_core::plan::{ApprovalNeeded, Source, family};
+use aurora_restore_core::plan::{ApprovalNeeded, Source};
 use aurora_restore_core::request::{Request, SwitchMode, Wanted};
 use aurora_restore_core::settings::{Consent, DeployedSettings};
+use aurora_restore_core::sql::Engine;
 use aurora_restore_core::switching::Switch;
 use aurora_restore_core::{Context, Plan, StepError, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
@@ -100,7 +101,8 @@ pub(crate) async fn plan(
         .secret_name
         .clone()
         .unwrap_or_else(|| origin.execution.id.master_secret());
-    let family = family(&source.engine, &source.engine_version);
+    check_log_exports(request, source.engine)?;
+    let family = source.engine.family(&source.engine_version);
     let quarantine_parameter_group = origin
         .settings
         .quarantine_parameter_groups
@@ -242,4 +244,20 @@ fn refuse_source_as_target(
         ));
     }
     Ok(())
+}
+
+/// Refuses a log that the engine does not have: RDS would only when the restore has begun.
+fn check_log_exports(request: &Request, engine: Engine) -> Result<(), StepError> {
+    let known = engine.log_types();
+    let mut asked = request.target.log_exports.iter().flatten();
+    match asked.find(|asked| !known.contains(&asked.as_str())) {
+        None => Ok(()),
+        Some(wrong) => Err(StepError::new(
+            &AR0001,
+            format!(
+                "at target.logExports: `{wrong}` is no log of {engine}, expected any of `{}`",
+                known.join("`, `")
+            ),
+        )),
+    }
 }

@@ -3,6 +3,7 @@
 use aurora_restore_core::errors::{AR0007, AR0008, AR0024};
 use aurora_restore_core::plan::{Source, SourceKind};
 use aurora_restore_core::request::{Request, SnapshotType};
+use aurora_restore_core::sql::Engine;
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::{Context, StepError, ledger, ownership, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance};
@@ -86,12 +87,7 @@ pub(super) fn describe_source(
         ));
     }
     let engine = required(snapshot.engine(), "engine")?;
-    if engine != "aurora-postgresql" {
-        return Err(StepError::new(
-            &AR0008,
-            format!("snapshot `{arn}` is of engine `{engine}`, expected `aurora-postgresql`"),
-        ));
-    }
+    let engine = known_engine(&engine, &format!("snapshot `{arn}`"))?;
     let kms_key_id = snapshot
         .kms_key_id()
         .filter(|key| !key.is_empty())
@@ -120,6 +116,17 @@ pub(super) fn describe_source(
 }
 
 /// What RDS tells of a snapshot or a cluster and a restore cannot do without.
+/// The engine of what is restored, if it can be.
+pub(super) fn known_engine(engine: &str, what: &str) -> Result<Engine, StepError> {
+    Engine::named(engine).ok_or_else(|| {
+        let known = Engine::ALL.map(Engine::name).join("` or `");
+        StepError::new(
+            &AR0008,
+            format!("{what} is of engine `{engine}`, expected `{known}`"),
+        )
+    })
+}
+
 pub(super) fn required(value: Option<&str>, what: &str) -> Result<String, StepError> {
     let found = value.filter(|value| !value.is_empty());
     found.map(str::to_owned).ok_or_else(|| {

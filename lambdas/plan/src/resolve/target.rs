@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aurora_restore_core::StepError;
 use aurora_restore_core::errors::AR0001;
 use aurora_restore_core::fidelity::{Reach, SETTINGS, Setting, Unknown, canonical};
-use aurora_restore_core::plan::{Source, SourceSetting, TargetCluster, family, rds_arn};
+use aurora_restore_core::plan::{Source, SourceSetting, TargetCluster, rds_arn};
 use aurora_restore_core::request::{self, Request};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance};
 use serde_json::{Map, Value, json};
@@ -152,10 +152,11 @@ impl Resolving<'_> {
     }
 
     fn otherwise(&self, setting: &Setting) -> Value {
-        let family = family(&self.source.engine, &self.source.engine_version);
+        let engine = self.source.engine;
+        let family = engine.family(&self.source.engine_version);
         match (setting.unknown, setting.path) {
             (Unknown::Is(value), _) => value(),
-            (_, "port") => json!(self.source.port.unwrap_or(5432)),
+            (_, "port") => json!(self.source.port.unwrap_or(engine.default_port())),
             (_, "clusterParameterGroup" | "parameterGroup") => json!(format!("default.{family}")),
             _ => Value::Null,
         }

@@ -1,0 +1,278 @@
+//! Aurora MySQL through the same states: restored, proved, and refused where it is not safe.
+
+use aurora_restore_core::secrets::Credentials;
+use aurora_restore_core::sql::Endpoint;
+use pipeline_tests::{APP_ROLE, MASTER, SOURCE, Scene, TARGET, credentials, step};
+use serde_json::{Value, json};
+
+/// The states of a restore without a copy and without readers: the same as PostgreSQL's.
+const SHORTEST: [&str; 17] = [
+    "Begin",
+    "Plan",
+    "IsCopyNeeded",
+    "RestoreCluster",
+    "WaitForCluster",
+    "AddInstances",
+    "WaitForInstances",
+    "AreInstancesMissing",
+    "ResetCredentials",
+    "WaitForCredentials",
+    "LockLoginRoles",
+    "Verify",
+    "Switch",
+    "WaitForSwitch",
+    "Cleanup",
+    "Notify",
+    "Restored",
+];
+
+/// The states of a restore that fails in Verify, to its end.
+const FAILS_IN_VERIFY: [&str; 18] = [
+    "Begin",
+    "Plan",
+    "IsCopyNeeded",
+    "RestoreCluster",
+    "WaitForCluster",
+    "AddInstances",
+    "WaitForInstances",
+    "AreInstancesMissing",
+    "ResetCredentials",
+    "WaitForCredentials",
+    "LockLoginRoles",
+    "Verify",
+    "Undo",
+    "WaitForUndo",
+    "IsUndoDone",
+    "NotifyFailure",
+    "HowDidItEnd",
+    "FailedClean",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_cluster_of_aurora_mysql_holds_the_data_and_answers_only_to_the_new_password() {
+    let scene = Scene::mysql().await;
+    let checks = json!([
+        {"name": "orders are there", "database": "orders", "sql": "SELECT count(*) FROM orders;", "expect": {"equals": 1000}},
+        {"name": "notes are there", "database": "orders", "sql": "SELECT note FROM orders WHERE id = 1", "expect": {"equals": "c4ca4238a0b923820dcc509a6f75849b"}},
+    ]);
+    let over = json!({"target": {"logExports": ["error", "slowquery"]}, "checks": checks});
+    let run = scene.restore(scene.request_with(over)).await;
+
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    assert_eq!(run.report.outcome, "Restored");
+    run.assert_told("Restored");
+    let target = run.report.target.clone().unwrap();
+    assert_eq!(target.port, 3306);
+    let (endpoint, master) = (
+        scene.endpoint(TARGET).await,
+        scene.secret(&target.secret_arn).await,
+    );
+    let count = "SELECT count(*) FROM orders";
+    assert_eq!(scene.value(&endpoint, &master, count).await, 1000);
+    assert!(!scene.accepts(&endpoint, &scene.old_master()).await);
+    assert!(!scene.accepts(&endpoint, &scene.old_app()).await);
+    let source = scene.endpoint(SOURCE).await;
+    assert!(
+        scene.accepts(&source, &scene.old_master()).await
+            && scene.accepts(&source, &scene.old_app()).await,
+        "the source is as it was"
+    );
+    let new = master.password.expose();
+    let canaries = [&scene.old_password, &scene.app_password, new];
+    assert_eq!(scene.leaks(&canaries), Vec::<String>::new());
+
+    let findings = run.report.evidence.clone();
+    let seen = |check: &str| {
+        let found = findings.iter().find(|finding| finding.check == check);
+        found.unwrap_or_else(|| panic!("no {check}")).detail.clone()
+    };
+    assert_eq!(seen("no other role can log in"), "none");
+    assert_eq!(seen("event scheduler is off in quarantine"), "OFF");
+    assert_eq!(seen("orders are there"), "1000, expected 1000");
+    assert_eq!(
+        seen("setting: cluster parameter group in quarantine"),
+        "default.aurora-mysql8.0"
+    );
+    assert_eq!(seen("setting: log exports"), "error, slowquery");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_locked_account_stays_shut_when_somebody_unlocks_it() {
+    let scene = Scene::mysql().await;
+    let run = scene.restore(scene.request()).await;
+    let target = run.report.target.clone().unwrap();
+    let (endpoint, master) = (
+        scene.endpoint(TARGET).await,
+        scene.secret(&target.secret_arn).await,
+    );
+    let unlock = format!("ALTER USER {APP_ROLE} ACCOUNT UNLOCK");
+    scene.sql(&endpoint, &master, &unlock).await;
+    assert!(
+        !scene.accepts(&endpoint, &scene.old_app()).await,
+        "the password went with the lock"
+    );
+    scene.local.shutdown().await;
+}
+
+/// The pipeline's own secret of a cluster of MySQL says so, for whoever connects by it.
+#[tokio::test(start_paused = true)]
+async fn the_secret_that_the_pipeline_keeps_names_the_engine_and_its_port() {
+    let scene = Scene::mysql().await;
+    let over = json!({"credentials": {"master": "secret"}});
+    let run = scene.restore(scene.request_with(over)).await;
+    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    let target = run.report.target.clone().unwrap();
+    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
+    let value = secrets.get_secret_value().secret_id(&target.secret_arn);
+    let value = value.send().await.unwrap();
+    let value: Value = serde_json::from_str(value.secret_string().unwrap()).unwrap();
+    assert_eq!(
+        (&value["engine"], &value["port"]),
+        (&json!("mysql"), &json!(3306))
+    );
+    let master = credentials(MASTER, value["password"].as_str().unwrap());
+    assert!(scene.accepts(&scene.endpoint(TARGET).await, &master).await);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_that_is_not_offered_is_refused_before_anything_is_made() {
+    let scene = Scene::mysql().await;
+    let over = json!({"target": {"instanceClass": "db.r4.large"}});
+    let run = scene.restore(scene.request_with(over)).await;
+    run.assert_failed_clean("AR0016");
+    let path = [&FAILS_IN_VERIFY[..2], &FAILS_IN_VERIFY[12..]].concat();
+    assert_eq!(run.path(), path);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_of_the_other_engine_is_refused_before_anything_is_made() {
+    let scene = Scene::mysql().await;
+    let over = json!({"target": {"logExports": ["postgresql"]}});
+    let run = scene.restore(scene.request_with(over)).await;
+    run.assert_failed_clean("AR0001");
+    let (_, cause) = run.failure();
+    assert!(
+        cause.contains("target.logExports") && cause.contains("slowquery"),
+        "{cause}"
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_is_no_query_fails_the_run_and_changes_nothing() {
+    let scene = Scene::mysql().await;
+    let check = json!({"name": "not a query", "database": "orders", "sql": "SELECT 1) AS a; DROP TABLE orders; -- ", "expect": {"equals": 1}});
+    let run = scene
+        .restore(scene.request_with(json!({"checks": [check]})))
+        .await;
+    run.assert_failed_clean("AR0023");
+    let (_, cause) = run.failure();
+    assert!(cause.contains("SQLSTATE 42000 (error 1064)"), "{cause}");
+    assert_eq!(run.path(), FAILS_IN_VERIFY);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_password_that_aurora_mysql_still_accepts_fails_the_run() {
+    let scene = Scene::mysql().await;
+    let (_, master) = until_accounts_are_locked(&scene).await;
+    // As if the reset had changed nothing: the source's secret holds what the target accepts.
+    scene
+        .rewrite_source_secret(MASTER, master.password.expose())
+        .await;
+    let refused = verify(&scene).await.unwrap_err();
+    assert!(refused.contains("AR0022"), "{refused}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_can_log_in_when_verify_looks_fails_the_run() {
+    let scene = Scene::mysql().await;
+    let (endpoint, master) = until_accounts_are_locked(&scene).await;
+    // The master's own name from another host is another account, and so is one with a name that ends a quote.
+    let accounts = [
+        format!("{MASTER}@'10.%'"),
+        "`back``tick`@`%`".to_owned(),
+        "''@localhost".to_owned(),
+    ];
+    for account in accounts {
+        let made = format!("CREATE USER {account} IDENTIFIED BY 'known-to-many'");
+        scene.sql(&endpoint, &master, &made).await;
+        let refused = verify(&scene).await.unwrap_err();
+        assert!(refused.contains("AR0022"), "{account}: {refused}");
+        lock_login_roles(&scene).await;
+        verify(&scene).await.unwrap();
+    }
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_a_locked_account_are_ended() {
+    let scene = Scene::mysql().await;
+    let (endpoint, master) = until_accounts_are_locked(&scene).await;
+    let made = "CREATE USER stayer IDENTIFIED BY 'known-to-many'";
+    scene.sql(&endpoint, &master, made).await;
+    let stayer = credentials("stayer", "known-to-many");
+    let mut session = aurora_restore_core::sql::mysql::connect(&endpoint, &stayer, None).unwrap();
+    session.query("SELECT 1").unwrap();
+    lock_login_roles(&scene).await;
+    assert!(session.query("SELECT 1").is_err());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_scheduler_that_is_on_fails_the_run() {
+    let scene = Scene::mysql().await;
+    until_accounts_are_locked(&scene).await;
+    let rds = &scene.local.rds;
+    let on = "SET GLOBAL event_scheduler = ON";
+    let set = rds.run_as_superuser(&scene.place(), TARGET, "", on).await;
+    set.unwrap();
+    let refused = verify(&scene).await.unwrap_err();
+    assert!(
+        refused.contains("AR0043") && refused.contains("event scheduler"),
+        "{refused}"
+    );
+    scene.local.shutdown().await;
+}
+
+async fn verify(scene: &Scene) -> Result<Value, String> {
+    let event = scene.event("restore-1", "Verify", json!({}));
+    scene.invoke(step("verify"), event).await
+}
+
+async fn lock_login_roles(scene: &Scene) {
+    let action = json!({"action": "lock-login-roles"});
+    let event = scene.event("restore-1", "LockLoginRoles", action);
+    let locked = scene.invoke(step("reset-credentials"), event).await;
+    locked.unwrap();
+}
+
+/// Carries a restore out by hand, up to the state before Verify; gives how its target is reached.
+async fn until_accounts_are_locked(scene: &Scene) -> (Endpoint, Credentials) {
+    let act =
+        |state: &str, action: &str| scene.event("restore-1", state, json!({"action": action}));
+    let steps = [
+        (
+            "plan",
+            scene.plan_event("restore-1", "2026-11-21T00:00:00.000Z"),
+        ),
+        ("restore", act("RestoreCluster", "restore-cluster")),
+        ("restore", act("AddInstances", "add-instances")),
+        (
+            "reset-credentials",
+            act("ResetCredentials", "reset-credentials"),
+        ),
+        (
+            "reset-credentials",
+            act("LockLoginRoles", "lock-login-roles"),
+        ),
+    ];
+    scene.walk(&steps).await;
+    let cluster = scene.cluster(TARGET).await;
+    let secret = cluster.master_user_secret().unwrap().secret_arn().unwrap();
+    (scene.endpoint(TARGET).await, scene.secret(secret).await)
+}
