@@ -18,6 +18,7 @@ use aurora_restore_core::fidelity;
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::profile::{self, Profile};
 use aurora_restore_core::report::Report;
+use aurora_restore_core::sql::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -77,9 +78,12 @@ struct Rehearse {
     /// Print one JSON document on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
-    /// Load the source from this file: SQL of pg_dump or your own, or a custom or tar archive of pg_dump.
+    /// Load the source from this file: SQL of pg_dump, mysqldump or your own, or a custom or tar archive of pg_dump.
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
+    /// What kind of database the source is: `aurora-postgresql`, or `aurora-mysql` on a server of MariaDB.
+    #[arg(long, value_parser = engine, default_value = "aurora-postgresql")]
+    engine: Engine,
     /// How the functions run: in this process, or as the real binaries over the Lambda Runtime API.
     #[arg(long, value_enum, default_value_t = Lambdas::InProcess)]
     lambdas: Lambdas,
@@ -292,6 +296,13 @@ fn run(command: Command) -> Result<ExitCode> {
     })
 }
 
+fn engine(name: &str) -> Result<Engine, String> {
+    Engine::named(name).ok_or_else(|| {
+        let known = Engine::ALL.map(Engine::name).join("` or `");
+        format!("expected `{known}`")
+    })
+}
+
 async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
     if arguments.list {
         for (name, shows) in Variant::list() {
@@ -305,6 +316,7 @@ async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
     }
     let options = Options {
         variant: arguments.variant,
+        engine: arguments.engine,
         processes: arguments.lambdas == Lambdas::Processes,
         dump: arguments.dump,
         seed: arguments.seed.unwrap_or_else(rand::random),

@@ -128,6 +128,49 @@ fn a_clone_holds_what_the_source_held_while_it_kept_changing() {
 }
 
 #[test]
+fn a_rehearsal_of_aurora_mysql_restores_half_a_million_rows_as_they_were() {
+    let output = rehearse(&["--engine", "aurora-mysql", "--json"]);
+    let document = document(&output);
+    assert!(output.status.success());
+    assert_restored(&document);
+    assert!(document["data"]["rows"].as_i64().unwrap() >= 500_000);
+    assert!(document["data"]["tables"].as_i64().unwrap() >= 12);
+    assert_eq!(document["target"]["port"], 3306);
+    let evidence = document["evidence"].to_string();
+    assert!(evidence.contains("event scheduler is off"), "{evidence}");
+}
+
+#[test]
+fn an_engine_that_is_none_is_refused_with_those_that_are() {
+    let output = rehearse(&["--engine", "aurora-oracle"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("aurora-oracle") && told.contains("aurora-mysql"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_dump_of_mysqldumps_kind_is_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.sql");
+    let sql = "/*!40101 SET NAMES utf8mb4 */;\nCREATE TABLE `notes` (`id` int PRIMARY KEY, `body text` text);\n\
+               LOCK TABLES `notes` WRITE;\nINSERT INTO `notes` VALUES (1,'one'),(2,NULL),(3,'drei: \u{fc}');\nUNLOCK TABLES;\n";
+    fs::write(&file, sql).unwrap();
+    let output = rehearse(&[
+        "--engine",
+        "aurora-mysql",
+        "--json",
+        "--dump",
+        file.to_str().unwrap(),
+    ]);
+    let document = document(&output);
+    assert_restored(&document);
+    assert_eq!(document["data"]["rows"], 3);
+}
+
+#[test]
 fn a_rehearsal_runs_the_real_binaries_over_the_runtime_api() {
     let output = rehearse(&["--json", "--lambdas", "processes"]);
     let document = document(&output);

@@ -3,8 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use aurora_restore_core::secrets::Credentials;
+use aurora_restore_core::sql::{Endpoint, Engine};
 use postgres::{Client, Error};
 use serde::Serialize;
+
+use super::{mysql, source};
 
 /// What one table holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -26,6 +30,21 @@ pub type Fingerprint = BTreeMap<String, Content>;
 /// The hash of a row, given the row's alias: what checksums are sums of.
 pub(crate) fn row_hash(alias: &str) -> String {
     format!("hashtextextended({alias}::text, 0)::numeric")
+}
+
+/// What the database of a rehearsal holds.
+///
+/// # Errors
+/// What the server refuses.
+pub async fn of(
+    engine: Engine,
+    endpoint: &Endpoint,
+    master: &Credentials,
+) -> anyhow::Result<Fingerprint> {
+    match engine {
+        Engine::Postgresql => source::session(endpoint, master, read).await,
+        Engine::Mysql => mysql::session(endpoint, master, mysql::read).await,
+    }
 }
 
 /// Reads every table and materialized view outside the system schemas, in one snapshot of the data.

@@ -6,6 +6,7 @@
 //! processes, RDS works faster than in life, and the clock runs faster than the wall's.
 
 pub mod fingerprint;
+mod mysql;
 pub mod render;
 pub mod source;
 pub mod traffic;
@@ -13,13 +14,13 @@ pub mod variant;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use asl_interpreter::{EventType, Execution};
 use aurora_restore_core::metrics;
 use aurora_restore_core::profile::overlay;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
-use aurora_restore_core::sql::Endpoint;
+use aurora_restore_core::sql::{Endpoint, Engine};
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -46,6 +47,8 @@ pub const PROCESSES_SPEED: f64 = 120.0;
 pub struct Options {
     /// What is rehearsed.
     pub variant: Variant,
+    /// What kind of database is restored.
+    pub engine: Engine,
     /// Run the functions as the real binaries.
     pub processes: bool,
     /// Load the source from this SQL or pg_dump file instead of the sample.
@@ -125,6 +128,12 @@ impl Rehearsed {
 /// # Errors
 /// As [`LocalPipeline::start`]; or when the functions' binaries are not built.
 pub async fn set_up(options: &Options) -> Result<LocalPipeline> {
+    if options.engine == Engine::Mysql && options.variant == Variant::PointInTime {
+        bail!(
+            "the local cloud takes no Aurora MySQL back to a point in time: rehearse another variant (--list), or --engine {}",
+            Engine::Postgresql
+        );
+    }
     let mut local = LocalOptions::in_process(options.seed);
     local.functions = Functions::InProcess { count_work: true };
     if options.processes {
@@ -145,10 +154,20 @@ pub async fn rehearse(
     tell: &mut impl FnMut(Progress),
 ) -> Result<Rehearsed> {
     let variant = options.variant;
-    let source = Source::create(local, options.dump.as_deref(), variant.is_encrypted()).await?;
+    let source = Source::create(
+        local,
+        options.engine,
+        options.dump.as_deref(),
+        variant.is_encrypted(),
+    )
+    .await?;
     let rows: i64 = source.baseline.values().map(|content| content.rows).sum();
     tell(Progress::Note(format!(
-        "source     {SOURCE_CLUSTER}: PostgreSQL {}, {} tables, {rows} rows, {} login roles",
+        "source     {SOURCE_CLUSTER}: {} {}, {} tables, {rows} rows, {} login roles",
+        match source.engine {
+            Engine::Postgresql => "PostgreSQL",
+            Engine::Mysql => "MySQL",
+        },
         source.engine_version,
         source.baseline.len(),
         source::LOGIN_ROLES.len() + 1
@@ -194,8 +213,8 @@ pub async fn rehearse(
             };
             let master = target_master(local, &target.secret_arn).await?;
             compare(
-                &endpoint,
-                &master,
+                source.engine,
+                (&endpoint, &master),
                 &source.baseline,
                 &written,
                 options.dump.is_none(),
@@ -226,6 +245,13 @@ pub fn profile(source: &Source) -> Value {
         .map_or(("pg_class", 1), |(table, content)| {
             (table.as_str(), content.rows)
         });
+    let (sound, query) = match source.engine {
+        Engine::Postgresql => (
+            "indexes are valid",
+            "SELECT count(*) FROM pg_index WHERE NOT indisvalid",
+        ),
+        Engine::Mysql => mysql::CHECK,
+    };
     json!({
         "source": {
             "clusterIdentifier": SOURCE_CLUSTER,
@@ -240,7 +266,7 @@ pub fn profile(source: &Source) -> Value {
         },
         "checks": [
             {"name": format!("{table} has its rows"), "database": DATABASE, "sql": format!("SELECT count(*) FROM {table}"), "expect": {"atLeast": rows}},
-            {"name": "indexes are valid", "database": DATABASE, "sql": "SELECT count(*) FROM pg_index WHERE NOT indisvalid", "expect": {"equals": 0}},
+            {"name": sound, "database": DATABASE, "sql": query, "expect": {"equals": 0}},
         ],
         "expiresAfterHours": 24,
     })
@@ -273,15 +299,15 @@ async fn target_master(local: &LocalPipeline, secret_arn: &str) -> Result<Creden
 
 /// Compares the copy with what the source held at the moment of the snapshot.
 async fn compare(
-    endpoint: &Endpoint,
-    master: &Credentials,
+    engine: Engine,
+    (endpoint, master): (&Endpoint, &Credentials),
     baseline: &Fingerprint,
     written: &Written,
     sample: bool,
 ) -> Result<Comparison> {
-    let held = source::session(endpoint, master, fingerprint::read).await?;
+    let held = fingerprint::of(engine, endpoint, master).await?;
     let last = if sample {
-        source::session(endpoint, master, traffic::last_transaction).await?
+        traffic::last(engine, endpoint, master).await?
     } else {
         0
     };

@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aurora_restore_core::Secret;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::settings::DatabaseTls;
-use aurora_restore_core::sql::{Endpoint, SqlError, postgresql};
+use aurora_restore_core::sql::{Endpoint, Engine, SqlError, postgresql};
 use aws_sdk_rds::types::{DbCluster, Parameter};
 use serde_json::json;
 
 use super::fingerprint::{self, Fingerprint};
+use super::mysql;
 use crate::local::LocalPipeline;
 
 /// The source cluster's name.
@@ -30,6 +31,8 @@ const SUBNET_GROUP: &str = "orders-subnets";
 
 /// A source with data.
 pub struct Source {
+    /// What kind of database it is.
+    pub engine: Engine,
     /// How to reach it.
     pub endpoint: Endpoint,
     /// Its master user's name and password: the ones that must be refused by the restored cluster.
@@ -51,6 +54,7 @@ impl Source {
     /// What RDS or the server refuses.
     pub async fn create(
         local: &LocalPipeline,
+        engine: Engine,
         dump: Option<&Path>,
         encrypted: bool,
     ) -> Result<Self> {
@@ -59,14 +63,14 @@ impl Source {
             password: random_password(),
         };
         let master_secret_arn = store_secret(local, &master).await?;
-        create_groups(local).await?;
+        create_groups(local, engine).await?;
         let key = match encrypted {
             true => Some(local.make_key(&local.stack.region).await?),
             false => None,
         };
-        let cluster = create_cluster(local, &master, key).await?;
+        let cluster = create_cluster(local, engine, &master, key).await?;
         let host = cluster.endpoint().unwrap_or_default().to_owned();
-        let port = u16::try_from(cluster.port().unwrap_or(5432)).context("the source's port")?;
+        let port = u16::try_from(cluster.port().unwrap_or(0)).context("the source's port")?;
         let tls = match local.rds.certificate_authority() {
             Some(pem) => DatabaseTls::VerifyFullWith {
                 authorities_pem: pem.to_owned(),
@@ -75,13 +79,19 @@ impl Source {
         };
         let endpoint = Endpoint { host, port, tls };
         let role_passwords: Vec<Secret> = LOGIN_ROLES.iter().map(|_| random_password()).collect();
-        create_roles(&endpoint, &master, &role_passwords).await?;
-        match dump {
-            None => load_sample(&endpoint, &master).await?,
-            Some(file) => load_dump(&endpoint, &master, file).await?,
+        match engine {
+            Engine::Postgresql => create_roles(&endpoint, &master, &role_passwords).await?,
+            Engine::Mysql => mysql::create_accounts(&endpoint, &master, &role_passwords).await?,
         }
-        let baseline = session(&endpoint, &master, fingerprint::read).await?;
+        match (engine, dump) {
+            (Engine::Postgresql, None) => load_sample(&endpoint, &master).await?,
+            (Engine::Postgresql, Some(file)) => load_dump(&endpoint, &master, file).await?,
+            (Engine::Mysql, None) => mysql::load_sample(&endpoint, &master).await?,
+            (Engine::Mysql, Some(file)) => mysql::load_dump(&endpoint, &master, file).await?,
+        }
+        let baseline = fingerprint::of(engine, &endpoint, &master).await?;
         Ok(Self {
+            engine,
             engine_version: cluster.engine_version().unwrap_or_default().to_owned(),
             endpoint,
             master,
@@ -138,7 +148,8 @@ pub async fn session<T: Send + 'static>(
         .map_err(|error| describe(&error))
 }
 
-fn describe(error: &SqlError) -> anyhow::Error {
+/// What a session failed of, for a person who may see the data.
+pub(super) fn describe(error: &SqlError) -> anyhow::Error {
     match error {
         SqlError::Refused => anyhow!("{} refused the login", SOURCE_CLUSTER),
         SqlError::Unreachable(source) => anyhow!("no session: {source}"),
@@ -175,7 +186,16 @@ async fn store_secret(local: &LocalPipeline, master: &Credentials) -> Result<Str
         .ok_or_else(|| anyhow!("the secret has no ARN"))
 }
 
-async fn create_groups(local: &LocalPipeline) -> Result<()> {
+/// A source's own settings: family, a parameter that is not the default, and a log that is exported.
+fn settings(engine: Engine) -> (&'static str, (&'static str, &'static str), &'static str) {
+    match engine {
+        Engine::Postgresql => ("aurora-postgresql15", ("work_mem", "8192"), "postgresql"),
+        Engine::Mysql => (mysql::FAMILY, mysql::PARAMETER, mysql::LOG),
+    }
+}
+
+async fn create_groups(local: &LocalPipeline, engine: Engine) -> Result<()> {
+    let (family, (parameter, value), _) = settings(engine);
     let rds = local.rds_client();
     rds.create_db_subnet_group()
         .db_subnet_group_name(SUBNET_GROUP)
@@ -187,14 +207,14 @@ async fn create_groups(local: &LocalPipeline) -> Result<()> {
         .context("create the subnet group")?;
     rds.create_db_cluster_parameter_group()
         .db_cluster_parameter_group_name(PARAMETER_GROUP)
-        .db_parameter_group_family("aurora-postgresql15")
+        .db_parameter_group_family(family)
         .description("orders")
         .send()
         .await
         .context("create the parameter group")?;
     let parameter = Parameter::builder()
-        .parameter_name("work_mem")
-        .parameter_value("8192");
+        .parameter_name(parameter)
+        .parameter_value(value);
     let parameter = parameter
         .apply_method(aws_sdk_rds::types::ApplyMethod::Immediate)
         .build();
@@ -210,13 +230,14 @@ async fn create_groups(local: &LocalPipeline) -> Result<()> {
 
 async fn create_cluster(
     local: &LocalPipeline,
+    engine: Engine,
     master: &Credentials,
     key: Option<String>,
 ) -> Result<DbCluster> {
     let rds = local.rds_client();
     rds.create_db_cluster()
         .db_cluster_identifier(SOURCE_CLUSTER)
-        .engine("aurora-postgresql")
+        .engine(engine)
         .database_name(DATABASE)
         .master_username(&master.username)
         .master_user_password(master.password.expose())
@@ -224,7 +245,7 @@ async fn create_cluster(
         .db_subnet_group_name(SUBNET_GROUP)
         .vpc_security_group_ids("sg-0production")
         .backup_retention_period(7)
-        .enable_cloudwatch_logs_exports("postgresql")
+        .enable_cloudwatch_logs_exports(settings(engine).2)
         .deletion_protection(true)
         .storage_encrypted(key.is_some())
         .set_kms_key_id(key)
@@ -235,7 +256,7 @@ async fn create_cluster(
         .db_instance_identifier(format!("{SOURCE_CLUSTER}-1"))
         .db_cluster_identifier(SOURCE_CLUSTER)
         .db_instance_class("db.r6g.large")
-        .engine("aurora-postgresql")
+        .engine(engine)
         .send()
         .await
         .context("create the source's instance")?;

@@ -9,20 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use aurora_restore_core::sql::postgresql;
+use aurora_restore_core::secrets::Credentials;
+use aurora_restore_core::sql::{Endpoint, Engine, postgresql};
 use postgres::{Client, Error, Transaction};
 
 use super::fingerprint::{Content, Fingerprint, row_hash};
-use super::source::{DATABASE, Source};
+use super::mysql;
+use super::source::{self, DATABASE, Source};
 
 /// Effects of one transaction: rows and checksum added, by table.
-type Effect = BTreeMap<&'static str, Content>;
+pub(super) type Effect = BTreeMap<&'static str, Content>;
 
 /// Orders coming in, until stopped.
 #[derive(Debug)]
 pub struct Traffic {
     stop: Arc<AtomicBool>,
-    writer: JoinHandle<Result<Vec<Effect>, Error>>,
+    writer: JoinHandle<anyhow::Result<Vec<Effect>>>,
 }
 
 /// What was written, transaction by transaction.
@@ -43,16 +45,22 @@ impl Traffic {
 
     async fn start(source: &Source, most: usize) -> anyhow::Result<Self> {
         let (endpoint, master) = (source.endpoint.clone(), source.master.clone());
-        let connect = move || postgresql::connect(&endpoint, &master, DATABASE);
-        let mut client = tokio::task::spawn_blocking(connect)
-            .await?
-            .map_err(|_| anyhow::anyhow!("no session for the source's traffic"))?;
+        let mut place: Box<dyn FnMut(i64) -> anyhow::Result<Effect> + Send> = match source.engine {
+            Engine::Mysql => Box::new(mysql::orders(&endpoint, &master).await?),
+            Engine::Postgresql => {
+                let connect = move || postgresql::connect(&endpoint, &master, DATABASE);
+                let mut client = tokio::task::spawn_blocking(connect)
+                    .await?
+                    .map_err(|_| anyhow::anyhow!("no session for the source's traffic"))?;
+                Box::new(move |number| Ok(place_order(&mut client, number)?))
+            }
+        };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let writer = std::thread::spawn(move || {
             let mut effects = Vec::new();
             while effects.len() < most && !stopped.load(Ordering::Relaxed) {
-                effects.push(place_order(&mut client, effects.len() as i64 + 1)?);
+                effects.push(place(effects.len() as i64 + 1)?);
             }
             Ok(effects)
         });
@@ -112,7 +120,18 @@ impl Written {
 ///
 /// # Errors
 /// What the server refuses.
-pub fn last_transaction(client: &mut Client) -> Result<usize, Error> {
+pub async fn last(
+    engine: Engine,
+    endpoint: &Endpoint,
+    master: &Credentials,
+) -> anyhow::Result<usize> {
+    match engine {
+        Engine::Postgresql => source::session(endpoint, master, last_transaction).await,
+        Engine::Mysql => mysql::session(endpoint, master, mysql::last_transaction).await,
+    }
+}
+
+fn last_transaction(client: &mut Client) -> Result<usize, Error> {
     let row = client.query_one("SELECT coalesce(max(number), 0) FROM audit.changes", &[])?;
     let number: i64 = row.try_get(0)?;
     Ok(usize::try_from(number).unwrap_or(0))
@@ -194,7 +213,7 @@ fn take_from_stock(
     Ok(())
 }
 
-fn add(effect: &mut Effect, table: &'static str, rows: i64, checksum: i128) {
+pub(super) fn add(effect: &mut Effect, table: &'static str, rows: i64, checksum: i128) {
     let content = effect.entry(table).or_default();
     content.rows += rows;
     content.checksum += checksum;

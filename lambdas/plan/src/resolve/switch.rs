@@ -73,7 +73,7 @@ fn can_be_replaced(found: &DbCluster, name: &str, source: &Source) -> Result<(),
     {
         return refuse(format!("is `{status}`, expected `available`"));
     }
-    if engine != source.engine {
+    if engine != source.engine.name() {
         return refuse(format!(
             "is of `{engine}`, the snapshot of `{}`",
             source.engine
