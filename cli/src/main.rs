@@ -14,14 +14,17 @@ use aurora_restore::rehearsal::{self, Options};
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::approval::{REQUESTED_BY, Verdict};
 use aurora_restore_core::errors::{self, Code};
+use aurora_restore_core::expiry::Wanted;
 use aurora_restore_core::fidelity;
-use aurora_restore_core::ledger::Status;
+use aurora_restore_core::ledger::{Status, rfc3339};
 use aurora_restore_core::profile::{self, Profile};
 use aurora_restore_core::report::Report;
 use aurora_restore_core::sql::Engine;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings an Amazon Aurora cluster back from a snapshot: start, follow and rehearse restores.
@@ -53,6 +56,10 @@ enum Command {
     Approve(Approve),
     /// Reject a restore that waits for an approval: it ends, and nothing is made.
     Reject(Reject),
+    /// Keep a restored cluster longer than it would be.
+    Extend(Extend),
+    /// Let a restored cluster go now: the reaper removes it within minutes, without a last snapshot.
+    Expire(StatusOf),
     /// Profiles: restores with a name, kept in Parameter Store.
     Profile {
         #[command(subcommand)]
@@ -177,6 +184,25 @@ struct Reject {
 }
 
 #[derive(Args)]
+struct Extend {
+    /// The restore's id.
+    restore_id: String,
+    /// So many hours later than it would go, or than now when that is past.
+    #[arg(long, required_unless_present = "until")]
+    hours: Option<u32>,
+    /// Until this time, such as 2026-11-28T18:00:00Z. A cluster that is kept for good is given an end by it.
+    #[arg(long, conflicts_with = "hours", value_parser = moment)]
+    until: Option<OffsetDateTime>,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "expected a time such as 2026-11-28T18:00:00Z".to_owned())
+}
+
+#[derive(Args)]
 struct List {
     /// Only restores of this status.
     #[arg(long, value_enum)]
@@ -289,6 +315,20 @@ fn run(command: Command) -> Result<ExitCode> {
                 let reason = Some((reason.as_str(), "--reason"));
                 decide(&restore_id, Verdict::Rejected, reason, &deployed).await
             }
+            Command::Extend(Extend {
+                restore_id,
+                hours,
+                until,
+                deployed,
+            }) => {
+                let by_hours = hours.map(Wanted::Later);
+                let wanted = by_hours.or(until.map(Wanted::At));
+                change_expiry(&restore_id, wanted.unwrap_or(Wanted::Later(0)), &deployed).await
+            }
+            Command::Expire(StatusOf {
+                restore_id,
+                deployed,
+            }) => change_expiry(&restore_id, Wanted::Now, &deployed).await,
             Command::Profile { command } => profile(command).await,
             Command::Cost(arguments) => reckon(&arguments),
             Command::Explain { code } => explain(code.as_deref()),
@@ -451,6 +491,13 @@ async fn status(arguments: StatusOf) -> Result<ExitCode> {
         format!("execution  {}", status.as_str()),
         format!("path       {}", path.path.join(" > ")),
     ];
+    if let Some(at) = pipeline.expires_at(&arguments.restore_id).await?
+        && report
+            .as_ref()
+            .is_some_and(|report| report.outcome == Status::Restored.name())
+    {
+        lines.push(format!("expires    {}", rfc3339(at)));
+    }
     let mut settings = Vec::new();
     if let Some(report) = report {
         settings = unlike_the_source(&report);
@@ -513,6 +560,22 @@ fn unlike_the_source(report: &Report) -> Vec<String> {
     unlike
         .map(|row| format!("setting    {}: {}", row.subject(), row.detail()))
         .collect()
+}
+
+async fn change_expiry(restore_id: &str, wanted: Wanted, deployed: &Deployed) -> Result<ExitCode> {
+    let pipeline = Pipeline::connect(&deployed.stack).await?;
+    let changed = pipeline.change_expiry(restore_id, wanted).await?;
+    if deployed.json {
+        print_json(&changed)?;
+    } else if wanted == Wanted::Now {
+        print(&format!(
+            "the target of {restore_id} goes now: the reaper comes every five minutes"
+        ))?;
+    } else {
+        let at = rfc3339(changed.expires_at);
+        print(&format!("the target of {restore_id} goes at {at}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn list(arguments: List) -> Result<ExitCode> {

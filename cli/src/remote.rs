@@ -5,9 +5,11 @@
 use anyhow::{Context as _, Result, anyhow};
 use aurora_restore_core::aws::configuration;
 use aurora_restore_core::ledger::Status;
+use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
 use aurora_restore_core::table::Table;
+use aurora_restore_core::{Clients, Clock, Context};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent, HistoryEventType};
@@ -24,6 +26,7 @@ pub struct Pipeline {
     pub stack: Stack,
     pub(crate) sfn: aws_sdk_sfn::Client,
     sts: aws_sdk_sts::Client,
+    config: SdkConfig,
     dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
 }
@@ -89,6 +92,7 @@ impl Pipeline {
             stack,
             sfn: aws_sdk_sfn::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
+            config: config.clone(),
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
         }
@@ -150,6 +154,16 @@ impl Pipeline {
     /// The state table.
     pub(crate) fn table(&self) -> Table {
         Table::new(self.dynamodb.clone(), self.stack.table())
+    }
+
+    /// What the functions' own code works with, in the name of whoever calls. Metrics go nowhere.
+    pub(crate) fn context(&self, clock: Clock) -> Context {
+        Context {
+            settings: self.stack.settings(),
+            aws: Clients::new(self.config.clone()),
+            clock,
+            log: LogSink::new(|_| {}),
+        }
     }
 
     /// The ARN of whoever calls.

@@ -59,7 +59,7 @@ pub(crate) async fn deploy(scene: &Scene) {
     create(scene, &lender(scene), SHARING_STACK, template, &sharing).await;
 }
 
-async fn create(
+pub(crate) async fn create(
     scene: &Scene,
     caller: &Caller,
     name: &str,

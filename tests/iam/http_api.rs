@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 const HOST: &str = "localhost";
 
 /// An API of a deployed pipeline.
-struct Api<'a> {
+pub(crate) struct Api<'a> {
     scene: &'a Scene,
     path: String,
 }
 
 impl<'a> Api<'a> {
-    fn of(scene: &'a Scene) -> Self {
+    pub(crate) fn of(scene: &'a Scene) -> Self {
         let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
         let root = scene.caller(&stack.region);
         let made = cloud
@@ -30,7 +30,7 @@ impl<'a> Api<'a> {
     }
 
     /// Calls it, and says when the status is another one.
-    async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -93,7 +93,7 @@ impl<'a> Api<'a> {
         ))
     }
 
-    async fn get(&self, path: &str) -> Result<Value, String> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
         self.call(Method::GET, path, &Value::Null, 200).await
     }
 }

@@ -20,6 +20,7 @@
 mod attempts;
 mod beside;
 mod http_api;
+mod people;
 mod scenarios;
 mod strangers;
 mod survived;

@@ -12,7 +12,7 @@ use local_cloud::{ApiError, Caller};
 use pipeline_tests::{Original, SNAPSHOT, Scene, TARGET, step};
 use serde_json::{Value, json};
 
-use crate::{beside, http_api};
+use crate::{beside, http_api, people};
 
 /// Longer than an execution may run.
 const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
@@ -46,6 +46,7 @@ pub(crate) fn options(seed: u64) -> LocalOptions {
 pub(crate) async fn scene(original: &Original, options: LocalOptions) -> Scene {
     let scene = Scene::of(original, options).await;
     beside::deploy(&scene).await;
+    people::deploy(&scene).await;
     scene
 }
 
@@ -107,6 +108,10 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "a lock that is taken over": takeover,
     "a target that exists already": existing_target,
     "a notification that cannot be sent": untold,
+    "approved and rejected": people::approvers,
+    "approved, and nobody heard of it; and expired": people::unheard,
+    "approved and rejected by the HTTP API": people::by_the_api,
+    "kept longer, and let go": people::keepers,
     "the HTTP API": http_api::every_route,
     "the runbook": beside::runbook,
     "the source account's snapshots, shared": beside::share,

@@ -10,6 +10,7 @@
 mod api;
 mod approvals;
 mod cost;
+mod expiry;
 mod failures;
 mod fidelity;
 mod mysql;

@@ -7,12 +7,10 @@ use std::time::Duration;
 use asl_interpreter::Execution;
 use async_trait::async_trait;
 use aurora_restore::deployment::{STEPS, placeholder};
-use aurora_restore_core::aws::Clients;
 use aurora_restore_core::ledger::{Status, ToDo};
-use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::Report;
-use aurora_restore_core::{Clock, Context, Restore};
+use aurora_restore_core::{Restore, expiry};
 use local_cloud::faults::{Fault, Faults};
 use local_cloud::layer::{Answer, Layer, Severed};
 use local_cloud::rds::{Kind, Trouble};
@@ -365,7 +363,7 @@ async fn passes_side_by_side_and_one_after_the_other_do_it_once() {
     let calls = scene.local.rds.audit().len();
     for _ in 0..3 {
         let nothing = json!({
-            "ended": [], "undoing": [], "running": 0, "expired": [], "orphans": [], "told": [],
+            "ended": [], "undoing": [], "running": 0, "expired": [], "warned": [], "orphans": [], "retired": [], "told": [],
             "refused": [], "strangers": 0, "failures": [], "more": false,
         });
         assert_eq!(reap(&scene).await, nothing);
@@ -495,14 +493,13 @@ async fn an_expired_target_that_people_use_is_kept_whole_also_when_its_removal_h
     scene.sleep(Duration::from_secs(3600)).await;
     // A pass took the lock and went no further.
     let id = RestoreId::parse("restore-1").unwrap();
-    let context = context(&scene);
+    let context = scene.context();
     let restore = Restore::load(&context, &id).await.unwrap();
-    assert!(
-        restore
-            .begin_removal(ToDo::Expire, context.clock.now())
-            .await
-            .unwrap()
-    );
+    let expiry = expiry::stands(&context.table(), restore.plan())
+        .await
+        .unwrap();
+    let begun = restore.begin_removal(ToDo::Expire, Some(&expiry), context.clock.now());
+    assert!(begun.await.unwrap());
     let reader = "orders-report";
     scene
         .local
@@ -809,15 +806,4 @@ async fn break_plan(scene: &Scene, number: usize) {
         "ExpressionAttributeValues": {":nothing": {"S": "{}"}},
     });
     scene.dynamodb("UpdateItem", broken).await;
-}
-
-/// What a function of this scene works with.
-fn context(scene: &Scene) -> Context {
-    let clock = std::sync::Arc::clone(scene.local.cloud.world().clock());
-    Context {
-        settings: scene.local.stack.settings(),
-        aws: Clients::new(scene.local.config.clone()),
-        clock: Clock::new(move || clock.now()),
-        log: LogSink::new(|_| {}),
-    }
 }

@@ -16,13 +16,14 @@ use asl_interpreter::{Execution, Outcome};
 use aurora_restore::deployment::Functions;
 use aurora_restore::local::{FINAL_GROUP, LocalOptions, LocalPipeline, QUARANTINE_GROUP};
 use aurora_restore_core::ledger::Status;
+use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::profile::overlay;
 use aurora_restore_core::report::Report;
 use aurora_restore_core::secrets::{self, Credentials, Stage};
 use aurora_restore_core::settings::DatabaseTls;
 use aurora_restore_core::sql::{Endpoint, Engine, mysql, postgresql};
 use aurora_restore_core::table::Table;
-use aurora_restore_core::{Secret, Step};
+use aurora_restore_core::{Clients, Clock, Context, Secret, Step};
 use aws_sdk_rds::types::DbCluster;
 use local_cloud::database::Image;
 use local_cloud::rds::{Data, Place, ResourceView};
@@ -537,6 +538,17 @@ impl Scene {
             .as_str()
             .unwrap()
             .to_owned()
+    }
+
+    /// What the functions' own code works with, in the name of the account's root, on the cloud's clock.
+    pub fn context(&self) -> Context {
+        let clock = std::sync::Arc::clone(self.local.cloud.world().clock());
+        Context {
+            settings: self.local.stack.settings(),
+            aws: Clients::new(self.local.config.clone()),
+            clock: Clock::new(move || clock.now()),
+            log: LogSink::new(|_| {}),
+        }
     }
 
     /// The state table.

@@ -19,6 +19,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::errors::{AR0013, AR0014, AR0018, AR0028, AR0032, AR0034, AR0036, AR0099, StepError};
 use crate::execution;
+use crate::expiry::Expiry;
 use crate::names::RestoreId;
 use crate::plan::Plan;
 use crate::rds::Found;
@@ -1054,12 +1055,18 @@ pub async fn last_restored(table: &Table) -> Result<Option<OffsetDateTime>, Step
 
 /// How the target of a restored restore goes once it expired.
 impl Restore {
-    /// Takes the target's lock for its removal, or for that of the cluster it replaced, so that it meets no new restore; `false` when that lock is somebody
-    /// else's. No step of this restore holds the lock by that: the epoch is not theirs.
+    /// Takes the target's lock for its removal, or for that of the cluster it replaced, so that it meets no new
+    /// restore; `false` when that lock is somebody else's, or the time that was looked at does not stand any more. No
+    /// step of this restore holds the lock by that: the epoch is not theirs.
     ///
     /// # Errors
     /// What DynamoDB refuses.
-    pub async fn begin_removal(&self, what: ToDo, at: OffsetDateTime) -> Result<bool, StepError> {
+    pub async fn begin_removal(
+        &self,
+        what: ToDo,
+        expiry: Option<&Expiry>,
+        at: OffsetDateTime,
+    ) -> Result<bool, StepError> {
         let lock = self.lock().await?;
         if lock.as_ref().is_some_and(|lock| self.is_expiring(lock)) {
             return Ok(true);
@@ -1085,7 +1092,24 @@ impl Restore {
             .with_number("epoch", found.unwrap_or(self.epoch) + 1);
         let begun = to_do(what, &self.plan.restore_id, at);
         let writes = vec![(taken, Some(as_found)), (begun, None)];
-        Ok(self.table.write(writes, None).await? == Written::Yes)
+        Ok(self.table.write(writes, expiry.map(Expiry::guard)).await? == Written::Yes)
+    }
+
+    /// Writes an item if this holds of it, while nobody holds the target's lock.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub(crate) async fn write_while_free(
+        &self,
+        item: Item,
+        condition: Condition,
+    ) -> Result<Written, StepError> {
+        let free = Condition::new("attribute_not_exists(pk) OR #state = :released")
+            .name("state")
+            .value("released", RELEASED);
+        let lock = Item::key(&lock_key(self.plan.named_arn()), "LOCK");
+        let writes = vec![(item, Some(condition))];
+        self.table.write(writes, Some((lock, free))).await
     }
 
     fn is_expiring(&self, lock: &Item) -> bool {

@@ -12,6 +12,7 @@ pub mod aws;
 pub mod clock;
 pub mod errors;
 pub mod execution;
+pub mod expiry;
 pub mod fidelity;
 pub mod ledger;
 pub mod logs;

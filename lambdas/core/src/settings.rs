@@ -234,11 +234,11 @@ impl DeployedSettings {
             .any(|pattern| matches_pattern(pattern, target))
     }
 
-    /// How long a target may live before it expires; a production target is nobody's to limit here.
-    pub fn longest_lifetime(&self, target: &str) -> time::Duration {
+    /// How long a target may live; `None` when nothing is deployed, and for production, which is nobody's to limit.
+    pub fn longest_lifetime(&self, target: &str) -> Option<time::Duration> {
         let deployed = self.longest_lifetime_hours;
-        let hours = deployed.filter(|_| !self.is_production(target));
-        time::Duration::hours(hours.unwrap_or(LONGEST_LIFETIME_HOURS).into())
+        let hours = deployed.filter(|_| !self.is_production(target))?;
+        Some(time::Duration::hours(hours.into()))
     }
 
     /// Refuses a lifetime that is longer than the deployed one, and one without an end where there is one.

@@ -144,6 +144,26 @@ fn subject(plan: &Plan, reminder: bool) -> String {
     format!("{what}: {}", plan.name())
 }
 
+/// What becomes of what is there already.
+fn destroyed(plan: &Plan) -> String {
+    let Some(replaced) = plan.switch.replaced() else {
+        return "nothing".to_owned();
+    };
+    let (name, kept) = (&replaced.identifier, &replaced.retired_identifier);
+    let Some(retire) = &replaced.retire else {
+        return format!("nothing: `{name}` is replaced, and kept as `{kept}`");
+    };
+    let snapshot = if retire.final_snapshot {
+        "with"
+    } else {
+        "without"
+    };
+    format!(
+        "`{name}` is replaced, kept as `{kept}` for {} hours, and then deleted {snapshot} a last snapshot",
+        retire.keep_hours
+    )
+}
+
 /// The plan for who decides, and how to decide. The token is not in it.
 fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
     let Question {
@@ -195,7 +215,7 @@ fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
         &format!("1 writer and {readers} readers, {}", classes.join(", ")),
     );
     line("reachable from", &target.security_group_ids.join(", "));
-    line("destroyed", "nothing");
+    line("destroyed", &destroyed(plan));
     match plan.expires_at {
         Some(at) => line("removed again", &rfc3339(at)),
         None => line("removed again", "never by itself"),
@@ -222,7 +242,7 @@ fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
     line(
         "or",
         &format!(
-            "POST /restores/{id}/approval with {{\"decision\": \"approve\"}} or {{\"decision\": \"reject\", \"reason\": \"…\"}}"
+            "POST /restores/{id}/approval with {{\"decision\": \"approve\"}} or {{\"decision\": \"reject\", \"comment\": \"…\"}}"
         ),
     );
     text

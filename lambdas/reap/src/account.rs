@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aurora_restore_core::ledger::{self, Resource, ResourceKind, Status};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{self, Found};
-use aurora_restore_core::{Context, Restore, StepError, secrets};
+use aurora_restore_core::{Context, Restore, StepError, expiry, secrets};
 use time::OffsetDateTime;
 
 use crate::expired;
@@ -40,6 +40,8 @@ pub(crate) struct Judged {
     pub(crate) restore: Option<Restore>,
     /// Whether its target is to go.
     pub(crate) expired: bool,
+    /// When its target goes, where people are to be told by now.
+    pub(crate) goes_soon: Option<OffsetDateTime>,
     /// What is left of it and must go.
     pub(crate) orphans: Vec<Resource>,
     /// What must go and cannot.
@@ -100,13 +102,20 @@ pub(crate) async fn judge(
             continue;
         };
         if in_service && found.kind != ResourceKind::SnapshotCopy {
-            let over = restored
-                && found.kind == ResourceKind::Cluster
-                && expired::is_over(&restore, recorded, &found, now);
-            if over && found.protected {
+            if !restored || found.kind != ResourceKind::Cluster {
+                continue;
+            }
+            let expiry = expiry::stands(&context.table(), restore.plan()).await?;
+            let (tag, id) = (found.expires_at.as_deref(), found.resource_id.as_deref());
+            let Some(at) = expired::goes_at(&expiry, recorded, tag, id) else {
+                continue;
+            };
+            if at <= now && found.protected {
                 judged.refused.push(protected(&found));
-            } else {
-                judged.expired |= over;
+            } else if at <= now {
+                judged.expired = true;
+            } else if !found.protected && now >= at - expiry::warning_lead(restore.plan(), at) {
+                judged.goes_soon = Some(at);
             }
         } else if found.protected {
             judged.refused.push(protected(&found));

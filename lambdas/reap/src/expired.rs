@@ -1,49 +1,29 @@
 //! Targets whose time is over.
 
 use aurora_restore_core::errors::AR0012;
+use aurora_restore_core::expiry::{self, Expiry};
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState, ToDo};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::ownership::{EXPIRES_AT_TAG, is_tagged, tag};
-use aurora_restore_core::rds::Found;
 use aurora_restore_core::{Context, Restore, StepError};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use wait::undo::Seen;
 
-/// Whether this cluster of a restored restore may be removed by now: by the plan, and by the tag as it is today.
-/// Who wants to keep a target longer changes the tag, or takes it away.
-pub(crate) fn is_over(
-    restore: &Restore,
-    recorded: &Resource,
-    found: &Found,
-    now: OffsetDateTime,
-) -> bool {
-    is_due(
-        restore,
-        recorded,
-        found.expires_at.as_deref(),
-        found.resource_id.as_deref(),
-        now,
-    )
-}
-
-fn is_due(
-    restore: &Restore,
+/// Whether this cluster of a restored restore goes, and when: by the time that stands in the table, and by the tag as it
+/// is today, whichever is later. Who wants to keep a target longer changes both, or the tag, or takes it away.
+pub(crate) fn goes_at(
+    expiry: &Expiry,
     recorded: &Resource,
     tag: Option<&str>,
     resource_id: Option<&str>,
-    now: OffsetDateTime,
-) -> bool {
-    let planned = restore.plan().expires_at.is_some_and(|at| at <= now);
-    let tagged = tag
-        .and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok())
-        .is_some_and(|at| at <= now);
-    planned && tagged && resource_id.is_some() && recorded.resource_id.as_deref() == resource_id
+) -> Option<OffsetDateTime> {
+    let ours = resource_id.is_some() && recorded.resource_id.as_deref() == resource_id;
+    expiry.with_tag(tag).filter(|_| ours)
 }
 
 /// What became of an expired target.
 pub(crate) enum Removal {
-    /// Somebody else has its lock.
+    /// Somebody else has its lock, or changed its time in the same moment.
     Locked,
     /// It stays, for this reason.
     Kept(String),
@@ -59,12 +39,14 @@ pub(crate) enum Removal {
 pub(crate) async fn remove(context: &Context, id: &RestoreId) -> Result<Removal, StepError> {
     let restore = Restore::load(context, id).await?;
     let resources = restore.resources().await?;
-    if let Some(reason) = kept_by(context, &restore, &resources).await? {
+    let expiry = expiry::stands(&context.table(), restore.plan()).await?;
+    if let Some(reason) = kept_by(context, &restore, &resources, &expiry).await? {
         restore.abandon_expiry(context.clock.now()).await?;
         return Ok(Removal::Kept(reason));
     }
+    let now = context.clock.now();
     if !restore
-        .begin_removal(ToDo::Expire, context.clock.now())
+        .begin_removal(ToDo::Expire, Some(&expiry), now)
         .await?
     {
         return Ok(Removal::Locked);
@@ -101,6 +83,7 @@ async fn kept_by(
     context: &Context,
     restore: &Restore,
     resources: &[Resource],
+    expiry: &Expiry,
 ) -> Result<Option<String>, StepError> {
     let Some(found) = restore.find_target(context).await? else {
         return Ok(None);
@@ -115,7 +98,8 @@ async fn kept_by(
         return Ok(None);
     };
     let (tags, now) = (found.tag_list(), context.clock.now());
-    let due = is_due(restore, recorded, tag(tags, EXPIRES_AT_TAG), id, now);
+    let goes_at = goes_at(expiry, recorded, tag(tags, EXPIRES_AT_TAG), id);
+    let due = goes_at.is_some_and(|at| at <= now);
     if !due || !is_tagged(tags, &restore.plan().restore_id) {
         return Ok(Some(format!(
             "cluster `{name}` is not to expire any more, and stays"

@@ -14,12 +14,13 @@ mod account;
 mod ended;
 mod expired;
 mod retired;
+mod warning;
 
 use aurora_restore_core::ledger::{self, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Step, StepError, execution};
+use aurora_restore_core::{Context, Restore, Step, StepError, execution};
 use ended::Settled;
 use expired::Removal;
 use retired::Retirement;
@@ -50,8 +51,9 @@ const LOOKED_AT_PER_PASS: i32 = 200;
 const TOLD_WITHIN: time::Duration = time::Duration::days(1);
 
 /// The metrics that this step emits: counts, and what says how old the last proof is that backups can be restored.
-pub const METRICS: [&str; 5] = [
+pub const METRICS: [&str; 6] = [
     "RestoresReaped",
+    "ExpiryWarnings",
     "OrphansRemoved",
     "Strangers",
     "ReapFailures",
@@ -87,6 +89,8 @@ pub struct Report {
     pub running: usize,
     /// Restores whose expired target is being removed, or is gone now.
     pub expired: Vec<String>,
+    /// Restores of which people were told that the target goes soon.
+    pub warned: Vec<String>,
     /// ARNs, or a secret's name, of what was left of ended restores and is being removed.
     pub orphans: Vec<String>,
     /// Restores whose retired cluster is being removed, or is gone now.
@@ -382,6 +386,9 @@ impl<'a> Pass<'a> {
             let Some(restore) = judged.restore else {
                 continue;
             };
+            if let Some(at) = judged.goes_soon {
+                self.warn(&restore, at).await;
+            }
             if judged.expired
                 && let Ok(id) = RestoreId::parse(&id)
             {
@@ -400,6 +407,19 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Tells people that a target goes soon, once for the time at which it does.
+    async fn warn(&mut self, restore: &Restore, at: OffsetDateTime) {
+        let id = &restore.plan().restore_id;
+        match warning::tell(self.context, restore.plan(), at).await {
+            Ok(true) => {
+                self.left = self.left.saturating_sub(1);
+                self.report.warned.push(id.clone());
+            }
+            Ok(false) => {}
+            Err(error) => self.failed(id, &error),
+        }
+    }
+
     fn failed(&mut self, about: &str, error: &StepError) {
         tracing::error!(about, code = error.code().id, "{error}");
         self.report.failures.push(Failed {
@@ -411,10 +431,11 @@ impl<'a> Pass<'a> {
     fn emit_metrics(&self) {
         let report = &self.report;
         tracing::info!(?report, "reaped");
-        let [reaped, orphans, strangers, failures, age] = METRICS;
+        let [reaped, warned, orphans, strangers, failures, age] = METRICS;
         let count = |name, number: usize| (name, Unit::Count, number as f64);
         let mut values = vec![
             count(reaped, report.ended.len() + report.expired.len()),
+            count(warned, report.warned.len()),
             count(orphans, report.orphans.len()),
             count(strangers, report.strangers),
             count(failures, report.failures.len()),

@@ -76,7 +76,7 @@ pub(crate) async fn tend(context: &Context, id: &RestoreId) -> Result<Retirement
         );
         return Ok(Retirement::Kept(Some(text)));
     }
-    if !restore.begin_removal(ToDo::Retire, now).await? {
+    if !restore.begin_removal(ToDo::Retire, None, now).await? {
         return Ok(Retirement::Locked);
     }
     let removed = remove(&client, &restore, replaced, retire, &found).await;
