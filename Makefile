@@ -8,12 +8,12 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-DEFINITION := statemachine/restore.asl.json
+DEFINITIONS := $(wildcard statemachine/*.asl.json)
 TEMPLATES := $(wildcard cloudformation/*.yaml)
 SHELL_SCRIPTS := scripts/setup .ci/run
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test faults faults-nightly iam mutants check check-templates test-templates advisories package package-twice deploy bench bench-flow bench-cold-start
+.PHONY: help rehearse test faults faults-nightly iam mutants check check-templates test-templates advisories package package-twice deploy bench bench-flow bench-fleet bench-cold-start
 
 help: ## Say what there is to do.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,9 +73,9 @@ check: ## Formatting, lints, documentation, dependencies, definition: what CI ch
 	else \
 	    set -x; scripts/check-dependencies; \
 	fi
-	statelint $(DEFINITION)
+	for definition in $(DEFINITIONS); do statelint $$definition || exit 1; done
 	@if [ -x .tools/node_modules/.bin/asl-validator ]; then \
-	    set -x; .tools/node_modules/.bin/asl-validator --json-path $(DEFINITION); \
+	    set -x; for definition in $(DEFINITIONS); do .tools/node_modules/.bin/asl-validator --json-path $$definition || exit 1; done; \
 	fi
 	@$(MAKE) --no-print-directory check-templates
 	@for script in $(SHELL_SCRIPTS); do sh -c 'head -n 1 "$$1" | grep -q bash && bash -n "$$1" || sh -n "$$1"' - "$$script" || exit 1; done
@@ -108,11 +108,15 @@ deploy: ## Package and deploy: STACK=name BUCKET=bucket PARAMETERS=file.json; TE
 	@if grep -q '^ *Code: \.\./package/' cloudformation/$(TEMPLATE).yaml; then $(MAKE) --no-print-directory package; fi
 	scripts/deploy --stack $(STACK) --bucket $(BUCKET) --template $(TEMPLATE) $(if $(PARAMETERS),--parameters $(PARAMETERS)) $(if $(YES),--yes) $(if $(ENDPOINT),--endpoint $(ENDPOINT))
 
-bench: bench-flow bench-cold-start ## Run all benchmarks; docs/performance.md says what they measure.
+bench: bench-flow bench-fleet bench-cold-start ## Run all benchmarks; docs/performance.md says what they measure.
 
 bench-flow: ## How late waits notice, and whole restores per second.
 	@scripts/setup test
 	$(CARGO) bench $(LOCKED) --profile dev --package pipeline-tests --bench flow
+
+bench-fleet: ## 500 drills through the quotas of one account, against the lower bound that these allow. MEMBERS=n for another number.
+	@scripts/setup test
+	$(CARGO) bench $(LOCKED) --profile dev --package pipeline-tests --bench fleet
 
 bench-cold-start: ## First response of a release bootstrap beside the same step in Python. Builds as `make package`.
 	@scripts/setup bench

@@ -32,15 +32,24 @@ pub const TEMPLATE: &str = include_str!("../../cloudformation/pipeline.yaml");
 /// The committed template of the HTTP API.
 pub const API_TEMPLATE: &str = include_str!("../../cloudformation/api.yaml");
 
-/// Where the template says that the definition is.
-const DEFINITION_PATH: &str = "../statemachine/restore.asl.json";
+/// The committed definition of fleets.
+pub const FLEET_DEFINITION: &str = include_str!("../../statemachine/fleet.asl.json");
+
+/// The committed template of fleets.
+pub const FLEET_TEMPLATE: &str = include_str!("../../cloudformation/fleet.yaml");
+
+/// Where the templates say that the definitions are.
+const DEFINITIONS: [(&str, &str); 2] = [
+    ("../statemachine/restore.asl.json", DEFINITION),
+    ("../statemachine/fleet.asl.json", FLEET_DEFINITION),
+];
 
 /// The group without ingress that restored clusters live in until they are proved safe: the local cloud derives
 /// the id from the template's `QuarantineSecurityGroup`.
 pub const QUARANTINE_GROUP: &str = "sg-0quarantine";
 
 /// Every step, as it is deployed.
-pub const STEPS: [Step; 13] = [
+pub const STEPS: [Step; 14] = [
     plan::STEP,
     copy_snapshot::STEP,
     restore::STEP,
@@ -54,6 +63,7 @@ pub const STEPS: [Step; 13] = [
     reap::STEP,
     start::STEP,
     api::STEP,
+    fleet::STEP,
 ];
 
 /// How the functions run.
@@ -200,6 +210,35 @@ pub async fn deploy_api(
     Ok(format!("/restapis/{id}/live/_user_request_"))
 }
 
+/// Deploys the fleets of a deployed pipeline: makes a stack of their template.
+///
+/// # Errors
+/// What the local cloud refuses.
+pub async fn deploy_fleet(cloud: &LocalCloud, stack: &Stack, functions: &Functions) -> Result<()> {
+    let template = Template::parse(FLEET_TEMPLATE);
+    let template = template.map_err(|error| anyhow!("cloudformation/fleet.yaml: {error}"))?;
+    let artefacts = Committed { cloud, functions };
+    let parameters = [
+        ("PipelineName", stack.name.clone()),
+        ("PipelineKeyArn", output(cloud, stack, "PipelineKeyArn")?),
+    ];
+    let parameters = parameters
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    cloud
+        .cloudformation()
+        .create_stack(
+            &root(stack),
+            &stack.fleet_name(),
+            &template,
+            &parameters,
+            &artefacts,
+        )
+        .await
+        .map(drop)
+        .context("deploy cloudformation/fleet.yaml")
+}
+
 /// An output of a deployed pipeline's stack.
 ///
 /// # Errors
@@ -285,11 +324,9 @@ impl Artefacts for Committed<'_> {
     }
 
     fn text(&self, path: &str) -> Result<String, String> {
-        if path == DEFINITION_PATH {
-            Ok(DEFINITION.to_owned())
-        } else {
-            Err(format!("`{path}`: expected {DEFINITION_PATH}"))
-        }
+        let found = DEFINITIONS.iter().find(|(known, _)| *known == path);
+        let found = found.map(|(_, definition)| (*definition).to_owned());
+        found.ok_or_else(|| format!("`{path}` is no definition of ours"))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use anyhow::{Context as _, Result, anyhow};
 use aurora_restore_core::aws::configuration;
+use aurora_restore_core::fleet::{Fleet, FleetId, Tally};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
@@ -54,6 +55,44 @@ pub struct Listed {
     pub ended_at: String,
     /// The target's ARN; empty when it failed before it was planned.
     pub target: String,
+}
+
+/// How a fleet stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetStatus {
+    /// The fleet.
+    pub fleet_id: String,
+    /// `Running`, `Restored` or `Failed`.
+    pub outcome: String,
+    /// When it was planned first (RFC 3339).
+    pub started_at: String,
+    /// When it ended last (RFC 3339).
+    pub ended_at: Option<String>,
+    /// The execution that was started last.
+    pub execution_arn: String,
+    /// How many members stand how.
+    pub tally: Tally,
+    /// The members by number.
+    pub members: Vec<FleetMember>,
+}
+
+/// One member of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetMember {
+    /// The restore.
+    pub restore_id: String,
+    /// The cluster that it makes.
+    pub target: String,
+    /// `not begun`, `Running`, `Restored`, `FailedClean` or `FailedDirty`.
+    pub status: String,
+    /// The documented code, when it failed.
+    pub error: Option<String>,
+    /// When it was planned (RFC 3339).
+    pub started_at: Option<String>,
+    /// When it ended (RFC 3339).
+    pub ended_at: Option<String>,
 }
 
 impl Pipeline {
@@ -118,6 +157,59 @@ impl Pipeline {
                 Some(said) => anyhow!("cannot start restore `{restore_id}`: {said}"),
                 None => anyhow!(error).context(format!("cannot start restore `{restore_id}`")),
             })
+    }
+
+    /// Starts a fleet; the execution's ARN.
+    ///
+    /// # Errors
+    /// What Step Functions refuses.
+    pub async fn start_fleet(&self, name: &str, input: &Value) -> Result<String> {
+        let started = self
+            .sfn
+            .start_execution()
+            .state_machine_arn(self.stack.fleet_machine_arn())
+            .name(name)
+            .input(input.to_string())
+            .send()
+            .await;
+        started
+            .map(|started| started.execution_arn)
+            .map_err(|error| match error.as_service_error() {
+                Some(said) => anyhow!("cannot start fleet `{name}`: {said}"),
+                None => anyhow!(error).context(format!("cannot start fleet `{name}`")),
+            })
+    }
+
+    /// How a fleet and its members stand, from the state table; `None` before it is planned.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn fleet(&self, fleet_id: &str) -> Result<Option<FleetStatus>> {
+        let id = FleetId::parse(fleet_id).map_err(|error| anyhow!(error.report()))?;
+        let table = Table::new(self.dynamodb.clone(), self.stack.table());
+        let Some(fleet) = Fleet::find(&table, &id).await? else {
+            return Ok(None);
+        };
+        let (standings, tally) = fleet.standings(&table).await?;
+        let members = fleet.members.iter().zip(standings);
+        Ok(Some(FleetStatus {
+            fleet_id: fleet_id.to_owned(),
+            outcome: fleet.status.clone(),
+            started_at: fleet.started_at.clone(),
+            ended_at: fleet.ended_at.clone(),
+            execution_arn: fleet.execution_arn.clone(),
+            tally,
+            members: members
+                .map(|(member, standing)| FleetMember {
+                    restore_id: member.restore_id.as_str().to_owned(),
+                    target: member.target.clone(),
+                    status: standing.status.map_or("not begun", Status::name).to_owned(),
+                    error: standing.error,
+                    started_at: standing.started_at,
+                    ended_at: standing.ended_at,
+                })
+                .collect(),
+        }))
     }
 
     /// The execution's status, and its error and cause when it failed.

@@ -32,6 +32,16 @@ impl Stack {
         )
     }
 
+    /// The state machine of fleets, and what the stack of it is called here.
+    pub fn fleet_name(&self) -> String {
+        format!("{}-fleet", self.name)
+    }
+
+    /// The ARN of the fleets' state machine.
+    pub fn fleet_machine_arn(&self) -> String {
+        format!("{}-fleet", self.state_machine_arn())
+    }
+
     /// The function of a step.
     pub fn function_name(&self, step: &str) -> String {
         format!("{}-{step}", self.name)

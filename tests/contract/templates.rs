@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::root;
 
-/// The pipeline as the local cloud deploys it, and the stack of its HTTP API.
-async fn stacks() -> (Scene, [Stack; 2]) {
+/// The pipeline as the local cloud deploys it, and the stacks of its HTTP API and of fleets.
+async fn stacks() -> (Scene, [Stack; 3]) {
     let mut options = LocalOptions::in_process(pipeline_tests::seed());
     options.rds.data = Data::Metadata;
     let functions = options.functions.clone();
@@ -22,9 +22,14 @@ async fn stacks() -> (Scene, [Stack; 2]) {
     deployment::deploy_api(cloud, stack, &functions)
         .await
         .unwrap();
+    scene.deploy_fleet().await;
     let caller = scene.caller(&stack.region);
     let named = |name: &str| cloud.cloudformation().stack(&caller, name).unwrap();
-    let stacks = [named(&stack.name), named(&format!("{}-api", stack.name))];
+    let stacks = [
+        named(&stack.name),
+        named(&format!("{}-api", stack.name)),
+        named(&stack.fleet_name()),
+    ];
     (scene, stacks)
 }
 

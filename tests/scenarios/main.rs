@@ -13,6 +13,7 @@ mod cost;
 mod expiry;
 mod failures;
 mod fidelity;
+mod fleets;
 mod mysql;
 mod rds_failures;
 mod reaper;

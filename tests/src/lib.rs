@@ -7,6 +7,7 @@
     reason = "a scene that cannot be set up is a failed test, and its seed is printed"
 )]
 
+pub mod fleet;
 mod replaced;
 
 use std::collections::BTreeMap;

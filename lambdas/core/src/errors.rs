@@ -148,6 +148,10 @@ codes! {
     AR0053 Rejected "approval expired"
     AR0054 Rejected "approval missing"
     AR0055 Conflict "decision comes too late or contradicts"
+    AR0060 Rejected "no room for the fleet"
+    AR0061 Rejected "fleet too large"
+    AR0062 Rejected "members of a fleet share a target"
+    AR0063 Conflict "fleet id already used"
     AR0099 Defect "defect in the pipeline"
 }
 

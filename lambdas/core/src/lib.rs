@@ -14,6 +14,7 @@ pub mod errors;
 pub mod execution;
 pub mod expiry;
 pub mod fidelity;
+pub mod fleet;
 pub mod ledger;
 pub mod logs;
 pub mod metrics;

@@ -30,9 +30,9 @@ pub struct Request {
     /// How long each wait may take.
     #[serde(default)]
     pub waits: Waits,
-    /// The target is tagged to be removed after this many hours; kept when absent.
+    /// The target is tagged to be removed after this many hours; with 0 as soon as it is proved; kept when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 8760))]
+    #[schemars(range(min = 0, max = 8760))]
     pub expires_after_hours: Option<u32>,
     /// A person who must agree before anything is made; who need not, when absent. The deployed settings may ask for
     /// one all the same.
@@ -647,7 +647,7 @@ fn validated(request: Request) -> Result<Request, String> {
         range(
             "expiresAfterHours",
             request.expires_after_hours.unwrap_or(1),
-            1,
+            0,
             8760,
         ),
         range(

@@ -333,7 +333,7 @@ impl DeployedSettings {
 
 /// Whether `pattern`, where `*` stands for any characters, matches the whole of `name`. Letter case is ignored,
 /// as RDS lowercases identifiers.
-fn matches_pattern(pattern: &str, name: &str) -> bool {
+pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

@@ -16,7 +16,8 @@ mod expired;
 mod retired;
 mod warning;
 
-use aurora_restore_core::ledger::{self, ToDo};
+use aurora_restore_core::errors::{AR0036, AR0037};
+use aurora_restore_core::ledger::{self, ResourceState, ToDo};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
@@ -68,6 +69,9 @@ struct Event {
     detail: Execution,
     #[serde(default)]
     restore_ids: Vec<String>,
+    /// A restored restore whose time is over, to be removed before the next pass comes.
+    #[serde(default)]
+    remove_expired: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,6 +135,10 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = read_event(event)?;
         let mut pass = Pass::new(context);
+        if let Some(id) = &event.remove_expired {
+            pass.remove_expired(&RestoreId::parse(id)?).await?;
+            return answer(&pass.report);
+        }
         match (event.detail.name, event.restore_ids.as_slice()) {
             (Some(name), _) => {
                 let id = RestoreId::parse(&name)?;
@@ -147,6 +155,13 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
         pass.emit_metrics();
         answer(&pass.report)
     })
+}
+
+/// Whether the ledger has nothing left.
+async fn is_gone(restore: &Restore) -> Result<bool, StepError> {
+    let resources = restore.resources().await?;
+    let mut states = resources.iter().map(|resource| resource.state);
+    Ok(states.all(|state| state == ResourceState::Removed))
 }
 
 /// One pass: what it did so far, and what it may still take on.
@@ -367,6 +382,29 @@ impl<'a> Pass<'a> {
             };
             self.report.refused.extend(refused);
         }
+    }
+
+    /// Removes the target of one restore whose time is over, as every pass does, and says whether it is gone: who
+    /// asks waits for its place.
+    ///
+    /// # Errors
+    /// AR0036 while it is being removed; AR0037 with the reason when it stays; what AWS refuses.
+    async fn remove_expired(&mut self, id: &RestoreId) -> Result<(), StepError> {
+        let id_text = id.as_str();
+        if let Removal::Kept(reason) = expired::remove(self.context, id).await? {
+            // Nothing of it is left to be kept, when a pass was here before.
+            let restore = Restore::load(self.context, id).await?;
+            if !is_gone(&restore).await? {
+                return Err(StepError::new(&AR0037, reason));
+            }
+        }
+        let restore = Restore::load(self.context, id).await?;
+        if is_gone(&restore).await? {
+            self.report.expired.push(id_text.to_owned());
+            return Ok(());
+        }
+        let text = format!("the target of restore `{id_text}` is being removed");
+        Err(StepError::new(&AR0036, text))
     }
 
     async fn remove_orphans(&mut self, found: account::ByRestore) {

@@ -46,12 +46,22 @@ pub struct ResourceView {
     pub status: String,
     /// Every status it had.
     pub statuses: Vec<Since<String>>,
+    /// When it was gone, for what existed once.
+    pub removed_at: Option<OffsetDateTime>,
     /// Its tags.
     pub tags: Tags,
     /// A cluster's security groups now.
     pub security_groups: Vec<String>,
     /// Every set of security groups a cluster had.
     pub security_group_history: Vec<Since<Vec<String>>>,
+}
+
+impl ResourceView {
+    /// The last look at what is gone from this moment on.
+    pub(super) fn removed(mut self, at: OffsetDateTime) -> Self {
+        self.removed_at = Some(at);
+        self
+    }
 }
 
 /// Everything that exists, of one account or of all.

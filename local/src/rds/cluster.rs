@@ -120,6 +120,7 @@ impl Cluster {
 
     pub(super) fn view(&self) -> ResourceView {
         ResourceView {
+            removed_at: None,
             kind: "cluster",
             place: self.place.clone(),
             id: self.id.clone(),

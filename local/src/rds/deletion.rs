@@ -149,7 +149,7 @@ fn finish_cluster(
         .ok()?;
         let gone = flow.edit(|book| {
             let cluster = book.clusters.remove(&id)?;
-            book.past.push(cluster.view());
+            book.past.push(cluster.view().removed(flow.now()));
             if backups_go_too {
                 book.snapshots.retain(|_, snapshot| {
                     snapshot.kind != SnapshotType::Automated
@@ -218,7 +218,7 @@ fn finish_instance(rds: &Arc<Inner>, resource_id: &str) {
             if instance.writer {
                 promote_heir(book, &instance.cluster);
             }
-            book.past.push(instance.view());
+            book.past.push(instance.view().removed(flow.now()));
             Some(instance)
         })?;
         flow.tell(&gone.place, &gone.id, Happening::InstanceDeleted)
@@ -272,7 +272,7 @@ pub(super) fn delete_snapshot(rds: &Arc<Inner>, call: &Call) -> Answer {
         flow.sleep(lasting).await;
         let gone = flow.edit(|book| {
             let snapshot = book.snapshots.remove(&resource_id)?;
-            book.past.push(snapshot.view());
+            book.past.push(snapshot.view().removed(flow.now()));
             Some(snapshot)
         })?;
         // The files may be the last of their kind: removing them is work.

@@ -111,6 +111,7 @@ impl Instance {
 
     pub(super) fn view(&self) -> ResourceView {
         ResourceView {
+            removed_at: None,
             kind: "db",
             place: self.place.clone(),
             id: self.id.clone(),

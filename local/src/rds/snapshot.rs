@@ -152,6 +152,7 @@ impl Snapshot {
 
     pub(super) fn view(&self) -> ResourceView {
         ResourceView {
+            removed_at: None,
             kind: "cluster-snapshot",
             place: self.place.clone(),
             id: self.id.clone(),
