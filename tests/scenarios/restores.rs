@@ -293,13 +293,14 @@ async fn a_snapshot_of_another_region_is_copied_first_under_a_key_of_this_one_an
     let run = scene.restore(scene.request_with(over)).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     assert_eq!(
-        run.path()[..6],
+        run.path()[..7],
         [
             "Begin",
             "Plan",
             "IsCopyNeeded",
             "CopySnapshot",
             "WaitForCopy",
+            "AreCopiesMissing",
             "RestoreCluster"
         ]
     );

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use asl_interpreter::Execution;
+use aurora_restore::deployment;
+use aurora_restore::local::LocalOptions;
+use aurora_restore_core::names::RestoreId;
 use aws_sdk_rds::types::DbCluster;
+use local_cloud::rds::{AuditRecord, Data};
 use pipeline_tests::{SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -422,13 +427,15 @@ async fn a_snapshot_of_aws_backup_is_copied_because_its_lifecycle_may_delete_it(
         .await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     assert_eq!(
-        run.path()[..5],
+        run.path()[..7],
         [
             "Begin",
             "Plan",
             "IsCopyNeeded",
             "CopySnapshot",
-            "WaitForCopy"
+            "WaitForCopy",
+            "AreCopiesMissing",
+            "RestoreCluster"
         ]
     );
     let target = run.report.target.clone().unwrap();
@@ -438,5 +445,333 @@ async fn a_snapshot_of_aws_backup_is_copied_because_its_lifecycle_may_delete_it(
         left.iter().all(|arn| !arn.contains("aurora-restore-")),
         "{left:?}"
     );
+    scene.local.shutdown().await;
+}
+
+/// An account that lends a snapshot under its own key, in another region.
+const LENDER: &str = "999988887777";
+const FAR: &str = "eu-central-1";
+const LENT: &str = "lent-prod";
+
+/// A scene in which another account has shared an encrypted snapshot of another region, and a request to restore it:
+/// with a key of that region for the first copy.
+async fn lent_from_afar() -> (Scene, Value) {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.flows[0].source_account = Some(LENDER.to_owned());
+    let mut scene = Scene::with(options).await;
+    let lender = local_cloud::Caller {
+        account: LENDER.to_owned(),
+        region: FAR.to_owned(),
+        principal: format!("arn:aws:iam::{LENDER}:root"),
+    };
+    let world = scene.local.cloud.world();
+    let kms = async |operation: &str, body: Value| {
+        let target = format!("TrentService.{operation}");
+        world.call(&lender, "kms", &target, &body).await.unwrap()
+    };
+    let made = kms("CreateKey", json!({})).await;
+    let key = made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let borrower = scene.local.stack.account.clone();
+    let roots = [LENDER, &borrower].map(|account| format!("arn:aws:iam::{account}:root"));
+    let statement = json!({
+        "Effect": "Allow", "Principal": {"AWS": roots}, "Action": "kms:*", "Resource": "*",
+    });
+    let policy = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+    let policy = json!({"KeyId": key, "PolicyName": "default", "Policy": policy});
+    kms("PutKeyPolicy", policy).await;
+
+    let root = scene.local.cloud.root_key(LENDER);
+    let config = deployment::sdk_config(&scene.local.cloud, FAR, &root);
+    let rds = aws_sdk_rds::Client::new(&config);
+    let cluster = rds.create_db_cluster().db_cluster_identifier(LENT);
+    let cluster = cluster
+        .engine("aurora-postgresql")
+        .master_username(pipeline_tests::MASTER);
+    let cluster = cluster.master_user_password(&scene.old_password);
+    let cluster = cluster.storage_encrypted(true).kms_key_id(&key);
+    cluster.send().await.unwrap();
+    scene.sleep(MINUTES(60)).await;
+    let snapshot = rds.create_db_cluster_snapshot().db_cluster_identifier(LENT);
+    let snapshot = snapshot.db_cluster_snapshot_identifier("lent-prod-1");
+    let made = snapshot.send().await.unwrap().db_cluster_snapshot.unwrap();
+    scene.sleep(MINUTES(60)).await;
+    let share = rds.modify_db_cluster_snapshot_attribute();
+    let share = share.db_cluster_snapshot_identifier("lent-prod-1");
+    let share = share.attribute_name("restore").values_to_add(borrower);
+    share.send().await.unwrap();
+
+    let (there, here) = (
+        scene.key_in(FAR).await,
+        scene.key_in(&scene.local.stack.region).await,
+    );
+    let request = scene.request_with(json!({
+        "source": {
+            "clusterIdentifier": LENT,
+            "snapshot": made.db_cluster_snapshot_arn,
+            "region": FAR,
+            "copyKmsKeyId": there,
+        },
+        "target": {"kmsKeyId": here},
+    }));
+    scene.begin();
+    (scene, request)
+}
+
+/// The states of a restore that copies twice, until it restores.
+const TWO_COPIES: [&str; 10] = [
+    "Begin",
+    "Plan",
+    "IsCopyNeeded",
+    "CopySnapshot",
+    "WaitForCopy",
+    "AreCopiesMissing",
+    "CopySnapshot",
+    "WaitForCopy",
+    "AreCopiesMissing",
+    "RestoreCluster",
+];
+
+/// The regions to which snapshots were copied, in order, and how each call ended.
+fn copies_to(scene: &Scene) -> Vec<(String, Option<String>)> {
+    copying_calls(scene)
+        .into_iter()
+        .map(|call| (call.place.region, call.error))
+        .collect()
+}
+
+fn copying_calls(scene: &Scene) -> Vec<AuditRecord> {
+    let calls = scene.local.rds.audit().into_iter();
+    let copying = calls.filter(|call| call.action == "CopyDBClusterSnapshot");
+    copying.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encrypted_snapshot_of_another_account_in_another_region_is_copied_twice() {
+    let (scene, request) = lent_from_afar().await;
+    let run = scene.restore(request).await;
+    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    let mut path = TWO_COPIES.to_vec();
+    path.extend(&WITHOUT_A_COPY[4..]);
+    assert_eq!(run.path(), path);
+    let home = scene.local.stack.region.clone();
+    assert_eq!(copies_to(&scene), [(FAR.to_owned(), None), (home, None)]);
+    let removed = run.report.removed.iter();
+    let copies = removed.filter(|name| name.starts_with("DB cluster snapshot"));
+    assert_eq!(copies.count(), 2, "{:?}", run.report.removed);
+    let left = scene.new_resources();
+    assert!(
+        left.iter().all(|arn| !arn.contains("cluster-snapshot")),
+        "{left:?}"
+    );
+    let endpoint = scene.endpoint(TARGET).await;
+    assert!(!scene.accepts(&endpoint, &scene.old_master()).await);
+    assert_eq!(
+        tickets(&scene, FAR).await + tickets(&scene, "eu-west-1").await,
+        0
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_copies_are_removed_when_what_comes_after_them_fails() {
+    let (scene, request) = lent_from_afar().await;
+    scene.local.rds.fail_next_restore("incompatible-restore");
+    let run = scene.restore(request).await;
+    run.assert_failed_clean("AR0018");
+    assert_eq!(run.path()[..10], TWO_COPIES);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_copies_are_reaped_when_the_execution_is_stopped_at_the_second() {
+    let (scene, request) = lent_from_afar().await;
+    let running = scene.start("restore-1", request).await;
+    while copies_to(&scene).len() < 2 {
+        scene.sleep(Duration::from_secs(20)).await;
+    }
+    assert_eq!(
+        scene.new_resources().len(),
+        2,
+        "{:?}",
+        scene.new_resources()
+    );
+    stop(&scene, &running).await;
+    scene.sleep(MINUTES(60)).await;
+    let run = scene.run("restore-1", running).await;
+    assert_eq!(run.report.outcome, "FailedClean", "{:?}", run.report.cause);
+    assert_eq!(scene.new_resources(), Vec::<String>::new());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_copy_without_a_key_is_refused_and_so_is_a_key_without_a_first_copy() {
+    let (scene, mut request) = lent_from_afar().await;
+    request["source"]
+        .as_object_mut()
+        .unwrap()
+        .shift_remove("copyKmsKeyId");
+    assert_refused(&scene, request, "AR0010", &["source.copyKmsKeyId", FAR]).await;
+    scene.local.shutdown().await;
+
+    let scene = Scene::metadata().await;
+    let request = from(&scene, json!({"copyKmsKeyId": "alias/mine"}));
+    assert_refused(&scene, request, "AR0001", &["source.copyKmsKeyId"]).await;
+    scene.local.shutdown().await;
+}
+
+/// Stops an execution from outside, which no Catch can see.
+async fn stop(scene: &Scene, execution: &Execution) {
+    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
+    let stopped = sfn
+        .stop_execution()
+        .execution_arn(&execution.launch().execution_arn);
+    stopped.send().await.unwrap();
+}
+
+/// How many tickets are in the queue of a region.
+async fn tickets(scene: &Scene, region: &str) -> usize {
+    let query = json!({
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": format!("COPIES#{region}")}},
+        "ConsistentRead": true,
+    });
+    let answer = scene.dynamodb("Query", query).await;
+    answer["Items"].as_array().unwrap().len()
+}
+
+/// Starts so many restores, ten seconds apart, each of a backup that must be copied; gives their executions, and the
+/// names of their copies, in order.
+async fn restores_that_copy(scene: &Scene, count: usize) -> (Vec<Execution>, Vec<String>) {
+    let (mut executions, mut copies) = (Vec::new(), Vec::new());
+    for number in 1..=count {
+        let backup = scene.local.rds.take_backup(&scene.place(), SOURCE).await;
+        let backup = backup.unwrap();
+        let over = json!({
+            "source": {"snapshot": backup},
+            "target": {"clusterIdentifier": format!("queue-{number}-staging")},
+        });
+        let id = format!("restore-{number}");
+        executions.push(scene.start(&id, scene.request_with(over)).await);
+        copies.push(RestoreId::parse(&id).unwrap().snapshot_copy());
+        scene.sleep(Duration::from_secs(10)).await;
+    }
+    (executions, copies)
+}
+
+/// The copies that were asked for, in order: no call was refused.
+fn copied(scene: &Scene) -> Vec<String> {
+    let calls = copying_calls(scene).into_iter();
+    calls
+        .map(|call| {
+            assert_eq!(call.error, None, "{call:?}");
+            call.resource
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn twelve_restores_copy_five_at_a_time_in_the_order_in_which_they_came() {
+    let scene = Scene::metadata().await;
+    let (executions, copies) = restores_that_copy(&scene, 12).await;
+    scene.sleep(MINUTES(3)).await;
+    assert_eq!(copied(&scene), copies[..5], "five at a time");
+    assert_eq!(tickets(&scene, "eu-west-1").await, 12);
+    for execution in &executions {
+        execution.finished().await;
+    }
+    assert_eq!(copied(&scene), copies, "first come, first served");
+    let calls = copying_calls(&scene);
+    let took = calls[11].at - calls[0].at;
+    println!("the twelfth copy began {took} after the first");
+    assert!(took < MINUTES(45), "{took}");
+    assert_eq!(tickets(&scene, "eu-west-1").await, 0);
+    // One restore waited at most as often as the safety net and the wakes let it look.
+    let last = executions[11].history().states_entered();
+    let rounds = last.iter().filter(|state| *state == "CopySnapshot").count();
+    assert!(rounds <= 5, "{rounds} rounds: {last:?}");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn restores_that_die_while_they_copy_or_wait_give_up_their_places() {
+    let scene = Scene::metadata().await;
+    let (executions, copies) = restores_that_copy(&scene, 8).await;
+    scene.sleep(MINUTES(2)).await;
+    stop(&scene, &executions[5]).await; // is the next
+    stop(&scene, &executions[0]).await; // copies
+    for execution in &executions {
+        execution.finished().await;
+    }
+    scene.sleep(MINUTES(30)).await;
+    let mut expected = copies.clone();
+    expected.remove(5);
+    assert_eq!(copied(&scene), expected);
+    assert_eq!(tickets(&scene, "eu-west-1").await, 0);
+    assert_eq!(scene.new_resources().len(), 8, "the backups alone");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_that_nobody_gave_back_is_removed_by_who_waits_behind_it() {
+    let scene = Scene::metadata().await;
+    // Restores that ended long ago, and a table that still has their tickets: five of them would block for ever.
+    let (executions, _) = restores_that_copy(&scene, 5).await;
+    for execution in &executions {
+        execution.finished().await;
+    }
+    let before = copied(&scene).len();
+    for number in 1..=5 {
+        let item = json!({
+            "pk": {"S": "COPIES#eu-west-1"},
+            "sk": {"S": format!("TICKET#{number:020}#restore-{number}")},
+            "restoreId": {"S": format!("restore-{number}")},
+            "copy": {"S": format!("arn:aws:rds:eu-west-1:123456789012:cluster-snapshot:gone-{number}")},
+            "joinedAt": {"S": "2001-01-01T00:00:00Z"},
+            "state": {"S": "copying"},
+        });
+        scene.dynamodb("PutItem", json!({ "Item": item })).await;
+    }
+    let backup = scene.local.rds.take_backup(&scene.place(), SOURCE).await;
+    let source = json!({"snapshot": backup.unwrap()});
+    let run = scene.restore_as("restore-6", from(&scene, source)).await;
+    assert_eq!(copied(&scene).len(), before + 1, "{:?}", run.path());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_quota_of_snapshots_copies_wait_until_another_restore_has_removed_its_own() {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.rds.data = Data::Metadata;
+    options.rds.quotas.manual_snapshots = 4;
+    let mut scene = Scene::with(options).await;
+    scene.begin();
+    let (executions, copies) = restores_that_copy(&scene, 5).await;
+    scene.sleep(MINUTES(15)).await;
+    assert_eq!(
+        copied(&scene),
+        copies[..3],
+        "the source's own is the fourth"
+    );
+    for execution in &executions {
+        execution.finished().await;
+    }
+    assert_eq!(copied(&scene), copies);
+    assert_eq!(tickets(&scene, "eu-west-1").await, 0);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_snapshots_that_no_restore_will_free_is_refused_at_once() {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.rds.data = Data::Metadata;
+    options.rds.quotas.manual_snapshots = 1;
+    let scene = Scene::with(options).await;
+    let backup = scene.local.rds.take_backup(&scene.place(), SOURCE).await;
+    let request = from(&scene, json!({"snapshot": backup.unwrap()}));
+    let words = ["1 of 1 manual snapshots in eu-west-1"];
+    let run = scene.restore(request).await;
+    assert_eq!(run.failure().0, "AR0011");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
+    assert!(run.failure().1.contains(words[0]), "{}", run.failure().1);
     scene.local.shutdown().await;
 }

@@ -1,9 +1,10 @@
 //! Removes what a restore made: its temporary parts after success, all of it after failure.
 //!
-//! Retire (after success) deletes our snapshot copy, stops the cluster that was replaced
-//! if it is to be, records the end and releases the lock. Undo (after failure) first seals the lock, so that no step makes anything
-//! behind its back; then it takes back a switch that has begun, so that the cluster that
-//! was replaced serves again; then it goes through the ledger, instances before cluster before
+//! Retire (after success) deletes our snapshot copies, stops the cluster that was replaced
+//! if it is to be, records the end and releases the lock. Undo (after failure) first seals
+//! the lock, so that no step makes anything behind its back; then it takes back a switch
+//! that has begun, so that the cluster that was replaced serves again; then it goes
+//! through the ledger, instances before cluster before
 //! copy, and asks for the deletion of what is proved to be ours; WaitForUndo then
 //! looks whether it is gone. A target that is in service is never removed.
 
@@ -12,6 +13,7 @@ use aurora_restore_core::ledger::{
     self, Address, Ending, Resource, ResourceKind, ResourceState, Status,
 };
 use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::queue::{self, Freed};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::switching::{self, Back, Switch};
 use aurora_restore_core::{Context, Restore, Step, ownership, rds, secrets};
@@ -75,7 +77,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     })
 }
 
-/// Deletes our snapshot copy, records the end and releases the lock.
+/// Deletes our snapshot copies, records the end and releases the lock.
 ///
 /// # Errors
 /// AR0014 when the lock was lost, AR0028 while the copy is still being deleted.
@@ -95,7 +97,10 @@ pub async fn retire(context: &Context, restore: &Restore) -> Result<Ending, Step
                 format!("snapshot `{}` is being deleted", resource.identifier),
             ));
         }
+        let region = resource.region(restore.plan()).to_owned();
         restore.removed(resource).await?;
+        // There is room for another restore's copy.
+        queue::wake_next(context, &region, Freed::Snapshot).await?;
     }
     let cluster = restore.describe_target(context).await?;
     let endpoint = restore.endpoint(&cluster)?;
@@ -161,6 +166,10 @@ pub async fn undo(context: &Context, restore: &Restore) -> Result<Undone, StepEr
                 refused.push(error.to_string());
             }
         }
+    }
+    // Whoever waits behind this restore's copies need not wait for them any more.
+    for copy in &restore.plan().copies {
+        queue::leave(context, restore, copy).await?;
     }
     tracing::info!(?deleting, ?refused, "undo");
     Ok(Undone { deleting, refused })
@@ -333,7 +342,7 @@ async fn delete_snapshot(
     restore: &Restore,
     resource: &Resource,
 ) -> Result<bool, StepError> {
-    let client = context.aws.rds(&restore.plan().target.region);
+    let client = context.aws.rds(resource.region(restore.plan()));
     let Some(found) = rds::find_snapshot(&client, &resource.identifier).await? else {
         return Ok(false);
     };

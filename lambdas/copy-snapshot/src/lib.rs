@@ -1,14 +1,19 @@
-//! Copies the source snapshot to where the restore will happen.
+//! Copies the source snapshot to where the restore will happen, when it is this restore's turn.
 //!
 //! RDS cannot restore across regions, and a snapshot of another account depends on
-//! that account's key and good will, so a copy of our own comes first. A plan without
-//! a copy makes this step an empty one. Undo and Cleanup delete the copy, and only if
-//! the ledger says it is ours.
+//! that account's key and good will, so a copy of our own comes first; where one call
+//! cannot cross both account and region, two, the second of the first. RDS makes five
+//! copies at a time, so each waits in a queue. This step asks for the next copy when its
+//! turn has come, and otherwise leaves the waiting to WaitForCopy, which comes back here.
+//! A plan without a copy makes it an empty one. Undo and Cleanup delete the copies, and
+//! only if the ledger says they are ours.
 
-use aurora_restore_core::errors::{AR0012, AR0020, AR0028, wire_code};
+use aurora_restore_core::errors::{AR0011, AR0012, AR0020, AR0028, wire_code};
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::SnapshotCopy;
+use aurora_restore_core::queue::{self, Turn};
+use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Restore, Step, StepError, approval, ownership, rds};
 use aws_sdk_rds::types::DbClusterSnapshot;
@@ -31,8 +36,13 @@ struct Event {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// The copy, when the plan has one.
+    /// The copy that was asked for last, when one was.
     pub snapshot_copy: Option<String>,
+    /// What is waited for, while it is others' turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued: Option<String>,
+    /// Seconds between two looks of WaitForCopy.
+    pub heartbeat_seconds: u32,
 }
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
@@ -43,51 +53,102 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     })
 }
 
-/// Asks for the copy, or finds the one that was asked for before.
+/// Asks for the next copy if it is its turn, or finds the one that was asked for before.
 ///
 /// # Errors
-/// AR0012 when a snapshot of that name is not ours, AR0029 while five copies are in progress, AR0010 for the key,
-/// AR0011 for the quota, AR0007 when the source snapshot is gone, AR0054 when nobody approved what must be approved.
+/// AR0012 when a snapshot of that name is not ours, AR0020 when its turn did not come in time, AR0029 while five copies
+/// are in progress that could not be seen, AR0010 for the key, AR0011 for the quota, AR0007 when the source snapshot is
+/// gone, AR0054 when nobody approved what must be approved.
 pub async fn copy_snapshot(context: &Context, restore: &Restore) -> Result<Answer, StepError> {
     let plan = restore.plan();
-    let Some(copy) = plan.copies.first() else {
-        return Ok(Answer {
-            snapshot_copy: None,
-        });
+    let mut answer = Answer {
+        snapshot_copy: None,
+        queued: None,
+        heartbeat_seconds: plan.copy_poll_seconds(),
     };
-    let client = context.aws.rds(&copy.region);
-    let began = approval::require(context, plan).await?;
-    let deadline = began + time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
-    if context.clock.now() > deadline {
-        // Five copies at a time may be in progress per destination region: this one never had its turn.
+    if plan.copies.is_empty() {
+        return Ok(answer);
+    }
+    approval::require(context, plan).await?;
+    for copy in &plan.copies {
+        if let Some(turn) = wait_for_turn(context, restore, copy).await? {
+            answer.heartbeat_seconds = answer.heartbeat_seconds.max(queue::HEARTBEAT_SECONDS);
+            answer.queued = Some(turn);
+            return Ok(answer);
+        }
+        answer.snapshot_copy = Some(copy.identifier.clone());
+        if !copy_once(context, restore, copy).await? {
+            return Ok(answer);
+        }
+    }
+    Ok(answer)
+}
+
+/// Queues for this copy; what is waited for, while it is others' turn.
+async fn wait_for_turn(
+    context: &Context,
+    restore: &Restore,
+    copy: &SnapshotCopy,
+) -> Result<Option<String>, StepError> {
+    let recorded = restore.resource(&copy.arn).await?;
+    if recorded.is_some_and(|recorded| recorded.made) {
+        return Ok(None);
+    }
+    let plan = restore.plan();
+    let ticket = queue::join(context, restore, copy).await?;
+    let minutes = time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
+    let seen = match queue::turn(context, &ticket, copy).await? {
+        Turn::Now => {
+            queue::go(context, &ticket, copy).await?;
+            return Ok(None);
+        }
+        Turn::Never(seen) => {
+            return Err(StepError::new(
+                &AR0011,
+                format!("{seen}, and none of them is a restore's to remove"),
+            ));
+        }
+        Turn::Later(seen) => seen,
+    };
+    if context.clock.now() > ticket.joined_at() + minutes {
         return Err(StepError::new(
             &AR0020,
-            format!("snapshot `{}` could not be copied in time", copy.source_arn),
+            format!(
+                "snapshot `{}` could not be copied in time: {seen}",
+                copy.source_arn
+            ),
         ));
     }
+    Ok(Some(seen))
+}
+
+/// Asks for this copy, or finds the one that was asked for before; whether it is available.
+async fn copy_once(
+    context: &Context,
+    restore: &Restore,
+    copy: &SnapshotCopy,
+) -> Result<bool, StepError> {
     let resource = Resource::new(ResourceKind::SnapshotCopy, &copy.arn, &copy.identifier);
     let resource = restore.intend(resource).await?;
-    let asked_for = Answer {
-        snapshot_copy: Some(copy.identifier.clone()),
-    };
-
+    let client = context.aws.rds(&copy.region);
     let made = match rds::find_snapshot(&client, &copy.identifier).await? {
         Some(found) => found, // a repeated step: already asked for, or a stranger's
         // It was there. Whether RDS does not show it or somebody deleted it, WaitForCopy finds out.
-        None if resource.state == ResourceState::Created => return Ok(asked_for),
+        None if resource.state == ResourceState::Created => return Ok(false),
         None => ask(context, restore, copy).await?,
     };
     ownership::prove(
         &copy.identifier,
         made.tag_list(),
-        &plan.restore_id,
+        &restore.plan().restore_id,
         None,
         None,
     )?;
     prove_source(&made, &copy.source_arn)?;
     restore.created(resource, None).await?;
-    tracing::info!(snapshot = copy.identifier, reasons = ?copy.reasons, "snapshot copy asked for");
-    Ok(asked_for)
+    tracing::info!(snapshot = copy.arn, reasons = ?copy.reasons, "snapshot copy asked for");
+    let status = made.status().unwrap_or_default();
+    Ok(status::of_snapshot(status) == Meaning::Ready)
 }
 
 async fn ask(

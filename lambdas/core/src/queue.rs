@@ -223,6 +223,18 @@ pub async fn turn(
     }
 }
 
+/// Whether there is no room for a copy and will never be, unless a person makes some; what was seen then.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn no_room(context: &Context, copy: &SnapshotCopy) -> Result<Option<String>, StepError> {
+    let shown = Shown::now(context, &copy.region).await?;
+    Ok(shown
+        .is_full(copy)
+        .then(|| shown.seen(copy))
+        .filter(|_| shown.of_restores == 0))
+}
+
 /// The tickets before this one, and this one, as far as one look reaches.
 async fn before(
     table: &Table,
@@ -433,6 +445,11 @@ impl Shown {
             .is_some_and(|quota| self.all.len() >= usize::try_from(quota).unwrap_or(usize::MAX))
     }
 
+    fn seen(&self, copy: &SnapshotCopy) -> String {
+        let (snapshots, quota) = (self.all.len(), copy.quota.unwrap_or_default());
+        format!("{snapshots} of {quota} manual snapshots in {}", copy.region)
+    }
+
     fn judge(&self, before: &[Ticket], mine: &Ticket, copy: &SnapshotCopy) -> Turn {
         // One's own copy, asked for before, takes no second place.
         if self.all.contains(&mine.copy_arn) {
@@ -448,14 +465,13 @@ impl Shown {
                 "{copying} of {MOST_COPIES} copies to {region} in progress, {ahead} to come before it"
             ));
         }
-        let snapshots = self.all.len();
         let Some(quota) = copy.quota else {
             return Turn::Now;
         };
-        if snapshots + ahead < usize::try_from(quota).unwrap_or(usize::MAX) {
+        if self.all.len() + ahead < usize::try_from(quota).unwrap_or(usize::MAX) {
             return Turn::Now;
         }
-        let seen = format!("{snapshots} of {quota} manual snapshots in {region}");
+        let seen = self.seen(copy);
         if self.of_restores + ahead > 0 {
             Turn::Later(format!("{seen}, {ahead} to come before it"))
         } else {

@@ -459,19 +459,38 @@ pub async fn find_made(rds: &Client) -> Result<Vec<Found>, StepError> {
         let cluster = cluster.map_err(|error| StepError::from_sdk("list clusters", error))?;
         found.push(Found::cluster(&cluster));
     }
+    found.extend(manual_snapshots(rds).await?);
+    found.retain(|found| !found.restore_id.is_empty());
+    Ok(found)
+}
+
+/// The manual snapshots that carry this restore's tag.
+///
+/// # Errors
+/// What RDS refuses.
+pub async fn find_tagged_snapshots(
+    rds: &Client,
+    restore_id: &str,
+) -> Result<Vec<Found>, StepError> {
+    let mut found = manual_snapshots(rds).await?;
+    found.retain(|found| found.restore_id == restore_id);
+    Ok(found)
+}
+
+async fn manual_snapshots(rds: &Client) -> Result<Vec<Found>, StepError> {
     let mut snapshots = rds
         .describe_db_cluster_snapshots()
         .snapshot_type("manual")
         .into_paginator()
         .items()
         .send();
+    let mut found = Vec::new();
     while let Some(snapshot) = snapshots.next().await {
         let snapshot = snapshot.map_err(|error| StepError::from_sdk("list snapshots", error))?;
         if is_copy_of_a_restore(&snapshot) {
             found.push(Found::snapshot(&snapshot));
         }
     }
-    found.retain(|found| !found.restore_id.is_empty());
     Ok(found)
 }
 

@@ -58,8 +58,6 @@ pub struct Heartbeats {
     /// At whether somebody decided, when somebody must.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<u32>,
-    /// At a snapshot copy.
-    pub copy: u32,
     /// At what RDS has events for.
     pub event: u32,
     /// At what it has none for.
@@ -109,7 +107,6 @@ pub async fn plan(
         copy_needed: !plan.copies.is_empty(),
         heartbeat_seconds: Heartbeats {
             approval: plan.approval.as_ref().map(ApprovalNeeded::poll_seconds),
-            copy: plan.copy_poll_seconds(),
             event: plan.waits.heartbeat_seconds,
             poll: plan.waits.poll_seconds,
         },

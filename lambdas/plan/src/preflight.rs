@@ -7,7 +7,7 @@ use aurora_restore_core::errors::{
 };
 use aurora_restore_core::plan::{CopyReason, SnapshotCopy};
 use aurora_restore_core::request::MasterPassword;
-use aurora_restore_core::{Context, Plan, StepError, ownership, rds};
+use aurora_restore_core::{Context, Plan, StepError, ownership, queue, rds};
 use aws_sdk_kms::types::KeyState;
 
 /// Checks target, groups, class, quotas and key.
@@ -20,6 +20,7 @@ pub(crate) async fn check(context: &Context, plan: &Plan) -> Result<(), StepErro
     groups_exist(&client, plan).await?;
     class_is_offered(&client, plan).await?;
     quotas_suffice(&client, plan).await?;
+    copies_have_room(context, plan).await?;
     key_is_usable(context, plan).await
 }
 
@@ -215,7 +216,6 @@ async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
             "DBInstances",
             i64::try_from(plan.target.instances.len()).unwrap_or(i64::MAX),
         ),
-        ("ManualClusterSnapshots", i64::from(!plan.copies.is_empty())),
     ];
     for quota in answer.account_quotas() {
         let (name, used, most) = (
@@ -234,6 +234,19 @@ async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(),
                     "{name}: {used} of {most} in use in {}, {more} more needed",
                     plan.target.region
                 ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Copies wait for room that other restores' copies take up, and not for what nobody will ever free.
+async fn copies_have_room(context: &Context, plan: &Plan) -> Result<(), StepError> {
+    for copy in &plan.copies {
+        if let Some(seen) = queue::no_room(context, copy).await? {
+            return Err(StepError::new(
+                &AR0011,
+                format!("{seen}, and none of them is a restore's to remove"),
             ));
         }
     }

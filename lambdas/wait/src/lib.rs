@@ -45,7 +45,7 @@ struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WaitFor {
-    /// Our snapshot copy.
+    /// Our turn to copy the snapshot, or our copy.
     Copy,
     /// The cluster.
     Cluster,
@@ -152,10 +152,17 @@ async fn wait(
         other => other,
     };
     let progress = match look {
-        Progress::Pending(seen) => past_deadline(context, &restore, event, &seen)
-            .map_or(Progress::Pending(seen), Progress::Failed),
+        Progress::Pending(seen) => {
+            let (wait_for, entered_at) = (event.wait_for, event.entered_at);
+            let since = observe::waits_since(context, &restore, wait_for, entered_at).await?;
+            past_deadline(context, &restore, event, since, &seen)
+                .map_or(Progress::Pending(seen), Progress::Failed)
+        }
         decided => decided,
     };
+    if event.wait_for == WaitFor::Copy && matches!(progress, Progress::Done(_)) {
+        observe::leave_queue(context, &restore).await?;
+    }
     let heard = respond(context, &event.task_token, progress).await?;
     Ok((heard, missing_since))
 }
@@ -199,10 +206,11 @@ fn past_deadline(
     context: &Context,
     restore: &Restore,
     event: &Event,
+    since: OffsetDateTime,
     seen: &str,
 ) -> Option<StepError> {
     let minutes = observe::deadline_minutes(restore.plan(), event.wait_for);
-    let over = context.clock.now() >= event.entered_at + time::Duration::minutes(minutes.into());
+    let over = context.clock.now() >= since + time::Duration::minutes(minutes.into());
     over.then(|| {
         StepError::new(
             &AR0020,

@@ -7,12 +7,14 @@
 
 use aurora_restore_core::errors::{AR0012, AR0017, AR0018, AR0019, AR0037, Code, StepError};
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
-use aurora_restore_core::plan::Plan;
+use aurora_restore_core::plan::{Plan, SnapshotCopy};
+use aurora_restore_core::queue::{self, Turn};
 use aurora_restore_core::request::MasterPassword;
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::{Context, Restore, ownership, rds};
 use aws_sdk_rds::types::DbCluster;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use crate::{Progress, WaitFor};
 
@@ -66,7 +68,7 @@ pub async fn look(
 ) -> Result<Progress, StepError> {
     let plan = restore.plan();
     match wait_for {
-        WaitFor::Copy => copy(context, restore).await,
+        WaitFor::Copy => copies(context, restore).await,
         WaitFor::Cluster => cluster(context, restore, |_| None).await,
         // What comes next changes the cluster, so it must be ready as well: a backup of it may have begun.
         WaitFor::Instances => {
@@ -85,26 +87,53 @@ pub async fn look(
     }
 }
 
-async fn copy(context: &Context, restore: &Restore) -> Result<Progress, StepError> {
+/// Looks at the copies, the first that is not made first: at whose turn it is until it was asked for, then at itself.
+async fn copies(context: &Context, restore: &Restore) -> Result<Progress, StepError> {
     let plan = restore.plan();
-    let Some(copy) = plan.copies.first() else {
-        return Ok(Progress::Done(json!({ "snapshotCopy": null })));
-    };
+    let mut made = None;
+    for copy in &plan.copies {
+        let again = json!({ "snapshotCopy": made, "more": true });
+        if restore.resource(&copy.arn).await?.is_none() {
+            let Some(ticket) = queue::ticket(context, restore, copy).await? else {
+                return Ok(Progress::Done(again)); // CopySnapshot takes one
+            };
+            return Ok(match queue::turn(context, &ticket, copy).await? {
+                Turn::Later(seen) => Progress::Pending(seen),
+                Turn::Now | Turn::Never(_) => Progress::Done(again),
+            });
+        }
+        match one_copy(context, restore, copy).await? {
+            Progress::Done(_) => made = Some(&copy.identifier),
+            otherwise => return Ok(otherwise),
+        }
+    }
+    Ok(Progress::Done(
+        json!({ "snapshotCopy": made, "more": false }),
+    ))
+}
+
+async fn one_copy(
+    context: &Context,
+    restore: &Restore,
+    copy: &SnapshotCopy,
+) -> Result<Progress, StepError> {
     let name = &copy.identifier;
     let Some(found) = rds::find_snapshot(&context.aws.rds(&copy.region), name).await? else {
         return Ok(missing(ResourceKind::SnapshotCopy, name));
     };
     let status = found.status().unwrap_or_default();
     let seen = format!(
-        "copy `{status}`, {} %",
+        "copy to {} `{status}`, {} %",
+        copy.region,
         found.percent_progress().unwrap_or(0)
     );
     Ok(
         match judge(status::of_snapshot(status), &AR0017, name, status) {
             // Only what is restored next need be proved.
             Some(Progress::Done(_)) => {
-                match ownership::prove(name, found.tag_list(), &plan.restore_id, None, None) {
-                    Ok(()) => Progress::Done(json!({ "snapshotCopy": name })),
+                let id = &restore.plan().restore_id;
+                match ownership::prove(name, found.tag_list(), id, None, None) {
+                    Ok(()) => Progress::Done(json!(null)),
                     Err(error) => not_ours(error),
                 }
             }
@@ -112,6 +141,39 @@ async fn copy(context: &Context, restore: &Restore) -> Result<Progress, StepErro
             None => Progress::Pending(seen),
         },
     )
+}
+
+/// Gives back the tickets of copies that are made. Whoever is next is woken.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn leave_queue(context: &Context, restore: &Restore) -> Result<(), StepError> {
+    for copy in &restore.plan().copies {
+        if restore.resource(&copy.arn).await?.is_some() {
+            queue::leave(context, restore, copy).await?;
+        }
+    }
+    Ok(())
+}
+
+/// From when the wait's deadline counts: a copy's from when the restore queued for it.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn waits_since(
+    context: &Context,
+    restore: &Restore,
+    wait_for: WaitFor,
+    entered_at: OffsetDateTime,
+) -> Result<OffsetDateTime, StepError> {
+    if wait_for == WaitFor::Copy {
+        for copy in restore.plan().copies.iter().rev() {
+            if let Some(ticket) = queue::ticket(context, restore, copy).await? {
+                return Ok(ticket.joined_at());
+            }
+        }
+    }
+    Ok(entered_at)
 }
 
 /// Looks at the cluster; `more` names what is still missing once it is available.

@@ -15,7 +15,7 @@ use aurora_restore_core::ledger::{
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{self, Found};
 use aurora_restore_core::switching::{self, Back};
-use aurora_restore_core::{Context, Restore, StepError, ownership};
+use aurora_restore_core::{Context, Plan, Restore, StepError, ownership};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -239,6 +239,7 @@ impl Seen {
         let client = context.aws.rds(&plan.target.region);
         let ledger = restore.resources().await?;
         let mut leaving = rds::find_tagged(&client, &plan.restore_id).await?;
+        leaving.extend(find_copies_elsewhere(context, plan).await?);
         // A tag alone proves nothing: anybody can set it, and people's own snapshots of our cluster may inherit it.
         let (mut astray, mut gone) = (Vec::new(), Vec::new());
         leaving.retain(|found| {
@@ -257,7 +258,8 @@ impl Seen {
             {
                 continue;
             } else {
-                rds::find_unlisted(&client, resource, plan).await?
+                let there = context.aws.rds(resource.region(plan));
+                rds::find_unlisted(&there, resource, plan).await?
             };
             let tagged = |found: &Found| found.restore_id == plan.restore_id;
             match found {
@@ -290,6 +292,20 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// What carries our tag among the snapshots of the regions where a copy was made on the way.
+async fn find_copies_elsewhere(context: &Context, plan: &Plan) -> Result<Vec<Found>, StepError> {
+    let mut found = Vec::new();
+    let elsewhere = plan
+        .copies
+        .iter()
+        .filter(|copy| copy.region != plan.target.region);
+    for copy in elsewhere {
+        let there = context.aws.rds(&copy.region);
+        found.extend(rds::find_tagged_snapshots(&there, &plan.restore_id).await?);
+    }
+    Ok(found)
 }
 
 /// The secret of this name, whosever it is; one that is marked for deletion is gone.

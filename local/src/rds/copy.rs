@@ -74,6 +74,13 @@ async fn encryption_of_copy(
             None => Ok(source.encryption.clone()),
         };
     };
+    let elsewhere =
+        source.place.account != call.place.account && source.place.region != call.place.region;
+    if elsewhere && !rds.settings.copies_across_account_and_region {
+        return Err(errors::invalid_combination(
+            "You can't copy an encrypted DB cluster snapshot that is shared by another account and in another region in one step",
+        ));
+    }
     if wanted.is_none() && source.place.account != call.place.account {
         return Err(errors::key_not_accessible("target", "None"));
     }

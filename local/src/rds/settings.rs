@@ -35,6 +35,9 @@ pub struct RdsSettings {
     /// Whether volumes made without a key get the key AWS owns (`sse-rds`), as the guide says since February 2026,
     /// or none, as the API model says.
     pub aws_owned_key_by_default: bool,
+    /// Whether one call copies an encrypted snapshot of another account from another region. The guide says both; the
+    /// stricter reading is the default.
+    pub copies_across_account_and_region: bool,
     /// Whether `CreateDBInstance` is refused while its cluster is `creating`. In practice it is accepted.
     pub refuse_instance_while_creating: bool,
     /// Whether a cluster or instance may not be deleted while `creating`. Unverified on AWS; the stricter reading
@@ -61,6 +64,7 @@ impl Default for RdsSettings {
             invisible_after_create: Duration::ZERO,
             size_gib: 100,
             aws_owned_key_by_default: true,
+            copies_across_account_and_region: false,
             refuse_instance_while_creating: false,
             refuse_delete_while_creating: true,
         }

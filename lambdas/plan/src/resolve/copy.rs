@@ -4,7 +4,7 @@ use aurora_restore_core::errors::{AR0001, AR0010};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::{CopyReason, SnapshotCopy, Source, rds_arn};
 use aurora_restore_core::request::{Request, SnapshotType, Waits};
-use aurora_restore_core::{StepError, rds};
+use aurora_restore_core::{Context, StepError, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 use time::OffsetDateTime;
 
@@ -80,6 +80,24 @@ pub(super) fn snapshot_copies(
     let first = to(&source.region, snapshot_arn.to_owned(), first_key, within);
     let second = to(home.region, first.arn.clone(), last_key, across_regions);
     Ok(vec![first, second])
+}
+
+/// How many manual snapshots the account may have in a region, where RDS tells.
+pub(super) async fn manual_snapshot_quota(
+    context: &Context,
+    region: &str,
+) -> Result<Option<u32>, StepError> {
+    let rds = context.aws.rds(region);
+    let answer = rds.describe_account_attributes().send().await;
+    let answer = answer
+        .map_err(|error| StepError::from_sdk(format!("read the quotas of {region}"), error))?;
+    let quota = answer
+        .account_quotas()
+        .iter()
+        .find(|quota| quota.account_quota_name() == Some("ManualClusterSnapshots"));
+    Ok(quota
+        .and_then(|quota| quota.max())
+        .and_then(|most| u32::try_from(most).ok()))
 }
 
 fn reasons(source: &Source, expiring: bool, home: &Home<'_>) -> Vec<CopyReason> {

@@ -16,7 +16,7 @@ use aurora_restore_core::{Context, Plan, StepError, rds};
 use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot};
 
 use crate::Execution;
-use copy::{Home, is_expiring, longest, snapshot_copies};
+use copy::{Home, is_expiring, longest, manual_snapshot_quota, snapshot_copies};
 use source::{
     describe_source, live_instances, live_source, named_snapshot, newest_snapshot, source_secret,
 };
@@ -85,7 +85,7 @@ pub(crate) async fn plan(
     let target = target(request, &source, &seen, &place)?;
     let until = begins + longest(&request.waits);
     let expiring = snapshot.is_some_and(|found| is_expiring(&found, live.as_ref(), until));
-    let copies = snapshot_copies(
+    let mut copies = snapshot_copies(
         request,
         &source,
         expiring,
@@ -95,6 +95,9 @@ pub(crate) async fn plan(
         },
         origin.execution.id,
     )?;
+    for copy in &mut copies {
+        copy.quota = manual_snapshot_quota(context, &copy.region).await?;
+    }
     let source_master_secret_arn = source_secret(request, live.as_ref())?;
     let secret_name = request
         .credentials
