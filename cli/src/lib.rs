@@ -4,12 +4,14 @@
 //! pipeline into a local cloud; [`rehearsal`] runs the whole job there; [`remote`]
 //! starts and follows restores wherever the pipeline is deployed, AWS included;
 //! [`decisions`] are people's about restores there, and [`profiles`] keeps its profiles;
+//! [`plan`](mod@plan) says beforehand what a restore would do;
 //! [`cost`] says what restores cost.
 
 pub mod cost;
 pub mod decisions;
 pub mod deployment;
 pub mod local;
+pub mod plan;
 pub mod profiles;
 pub mod rehearsal;
 pub mod remote;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use aurora_restore::cost;
 use aurora_restore::deployment::{self, Functions};
 use aurora_restore::local::{LocalOptions, LocalPipeline, STACK};
+use aurora_restore::plan;
 use aurora_restore::profiles::Kept;
 use aurora_restore::rehearsal::variant::Variant;
 use aurora_restore::rehearsal::{self, Options};
@@ -49,6 +50,8 @@ enum Command {
     },
     /// Start a restore.
     Start(Start),
+    /// Show what a restore would do, and whether it could, without changing anything: exit code 1 when a check fails.
+    Plan(PlanOf),
     /// Show how a restore stands.
     Status(StatusOf),
     /// List restores, newest first.
@@ -154,6 +157,21 @@ struct Start {
     input: Option<PathBuf>,
     /// The restore's id: 1 to 80 characters without white space. Starting it again with the same input while it
     /// runs starts nothing; any other second start is refused.
+    restore_id: String,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+#[derive(Args)]
+struct PlanOf {
+    /// The profile to look at.
+    #[arg(required_unless_present = "input")]
+    profile: Option<String>,
+    /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The restore's id, from which names are derived.
+    #[arg(long, default_value = "preview")]
     restore_id: String,
     #[command(flatten)]
     deployed: Deployed,
@@ -334,6 +352,7 @@ fn run(command: Command) -> Result<ExitCode> {
                     },
             } => local_up(port, speed, lambdas, seed).await,
             Command::Start(arguments) => start(arguments).await,
+            Command::Plan(arguments) => preview(arguments).await,
             Command::Status(arguments) => status(arguments).await,
             Command::List(arguments) => list(arguments).await,
             Command::Approve(Approve {
@@ -556,6 +575,27 @@ async fn start(arguments: Start) -> Result<ExitCode> {
         print(&arn)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn preview(arguments: PlanOf) -> Result<ExitCode> {
+    let input = match &arguments.input {
+        Some(file) => read_json(file)?,
+        None => json!({}),
+    };
+    let input = plan::input(arguments.profile.as_deref(), input)?;
+    let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    let clock = aurora_restore_core::Clock::system();
+    let preview = plan::preview(&pipeline, &clock, &arguments.restore_id, &input).await?;
+    if arguments.deployed.json {
+        print_json(&preview)?;
+    } else {
+        print(plan::render(&preview).trim_end())?;
+    }
+    Ok(if preview.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn read_json(file: &Path) -> Result<Value> {

@@ -25,9 +25,9 @@ use crate::stack::Stack;
 pub struct Pipeline {
     /// What its parts are called.
     pub stack: Stack,
+    pub(crate) config: SdkConfig,
     pub(crate) sfn: aws_sdk_sfn::Client,
     sts: aws_sdk_sts::Client,
-    config: SdkConfig,
     dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
 }
@@ -129,9 +129,9 @@ impl Pipeline {
     pub fn new(config: &SdkConfig, stack: Stack) -> Self {
         Self {
             stack,
+            config: config.clone(),
             sfn: aws_sdk_sfn::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
-            config: config.clone(),
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             ssm: aws_sdk_ssm::Client::new(config),
         }

@@ -224,6 +224,14 @@ impl Attacker<'_> {
                 to("ssm.amazonaws.com"),
             ),
             (shared, to("ec2.amazonaws.com")),
+            (
+                format!("arn:aws:iam::{account}:role/admin"),
+                to("rds.amazonaws.com"),
+            ),
+            (
+                format!("arn:aws:iam::{account}:role/aurora-restore-database-s3"),
+                to("ec2.amazonaws.com"),
+            ),
         ]
     }
 

@@ -219,6 +219,9 @@ async fn readers_and_groups(scene: &Scene) -> Result<(), String> {
             "readers": 2,
             "clusterParameterGroup": "staging-params",
             "instanceParameterGroup": "staging-instances",
+            "dataApi": true,
+            "roles": [{"roleArn": role("s3"), "feature": "s3Import"}],
+            "monitoring": {"intervalSeconds": 60, "roleArn": role("monitoring")},
         },
     }));
     let put = scene
@@ -227,6 +230,11 @@ async fn readers_and_groups(scene: &Scene) -> Result<(), String> {
         .await;
     put.map_err(|error| error.to_string())?;
     restored(scene, json!({"profile": "nightly"})).await
+}
+
+/// A role that databases may be given.
+fn role(name: &str) -> String {
+    format!("arn:aws:iam::123456789012:role/aurora-restore-database-{name}")
 }
 
 async fn another_region(scene: &Scene) -> Result<(), String> {

@@ -229,6 +229,11 @@ async fn try_role(scene: &Scene, role: &Role) -> Tried {
     tried
 }
 
+fn cluster_arn(rds: &aws_sdk_rds::Client, id: &str) -> String {
+    let region = rds.config().region().unwrap();
+    format!("arn:aws:rds:{region}:123456789012:cluster:{id}")
+}
+
 /// SDK clients with a role's credentials.
 struct Clients {
     rds: aws_sdk_rds::Client,
@@ -303,6 +308,14 @@ impl Clients {
                             .db_cluster_identifier(id)
                             .new_db_cluster_identifier("stolen")
                             .apply_immediately(true)
+                            .send(),
+                    ),
+                ),
+                (
+                    named("switch on the Data API of"),
+                    denied(
+                        rds.enable_http_endpoint()
+                            .resource_arn(cluster_arn(rds, id))
                             .send(),
                     ),
                 ),

@@ -15,6 +15,7 @@ mod failures;
 mod fidelity;
 mod fleets;
 mod mysql;
+mod plans;
 mod rds_failures;
 mod reaper;
 mod redrive;

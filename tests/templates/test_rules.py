@@ -258,7 +258,7 @@ class Parameters(unittest.TestCase):
 
     def test_no_name_that_roles_reach_is_a_bare_star(self):
         secret = "arn:aws:secretsmanager:*:*:secret:"
-        for name, prefix in (("TargetClusterNames", ""), ("OwnSecretNames", ""), ("SourceSecretArns", secret)):
+        for name, prefix in (("TargetClusterNames", ""), ("OwnSecretNames", ""), ("DatabaseRoleNames", ""), ("SourceSecretArns", secret)):
             for value in ("*", "**"):
                 self.assertFalse(self.accepts(name, prefix + value), f"{name} takes {prefix + value}")
             self.assertIn("not * alone", self.PARAMETERS[name]["ConstraintDescription"])
@@ -267,6 +267,7 @@ class Parameters(unittest.TestCase):
         accepted = {
             "TargetClusterNames": ["*-staging", "orders-staging", "orders-*", "*s*", "o" * 63],
             "OwnSecretNames": ["aurora-restore/*", "*/master", "a"],
+            "DatabaseRoleNames": ["aurora-restore-database-*", "rds/*", "orders-s3"],
             "SourceSecretArns": [f"arn:aws:secretsmanager:{where}:secret:{name}" for where in ("*:*", "eu-west-1:123456789012") for name in ("rds!cluster-*", "*/master-*")],
         }
         for name, values in accepted.items():

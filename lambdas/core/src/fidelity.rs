@@ -469,7 +469,10 @@ fn judge(
     let quarantined = in_quarantine(setting, plan).map(canonical);
     let due = quarantined.as_ref().unwrap_or(&planned);
     let left_to_rds = due.is_null() && !matches!(setting.unknown, Unknown::Is(_));
-    let verdict = if !left_to_rds && *due != found {
+    // Protection and copied tags let nobody in: whoever set them early did what Switch will do.
+    let early = ["deletionProtection", "copyTagsToSnapshot"].contains(&setting.path);
+    let is_due = *due == found || early && planned == found;
+    let verdict = if !left_to_rds && !is_due {
         Verdict::Differs
     } else if source.is_null() && !planned.is_null() || left_to_rds {
         Verdict::NotVisible

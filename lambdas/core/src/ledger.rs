@@ -348,6 +348,16 @@ pub fn restore_key(id: &str) -> String {
     format!("RESTORE#{id}")
 }
 
+/// The restore that holds a target's lock, if one does.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn lock_holder(table: &Table, target_arn: &str) -> Result<Option<String>, StepError> {
+    let lock = table.get(&lock_key(target_arn), "LOCK").await?;
+    let held = lock.filter(|lock| lock.text("state") != Some(RELEASED));
+    Ok(held.and_then(|lock| lock.text("owner").map(str::to_owned)))
+}
+
 fn lock_key(target_arn: &str) -> String {
     format!("TARGET#{target_arn}")
 }

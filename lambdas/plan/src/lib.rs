@@ -5,6 +5,8 @@
 //! look up, guess or default is decided now and written down; a step that is run
 //! again finds the recorded plan and changes nothing.
 
+mod finding;
+pub mod outline;
 mod preflight;
 mod resolve;
 
@@ -15,6 +17,9 @@ use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Plan, Restore, Step, StepError, approval, profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use finding::{Finding, Verdict};
+pub use preflight::{examine, lock_is_free};
 
 /// The step.
 pub const STEP: Step = Step { name: "plan", run };
@@ -92,7 +97,7 @@ pub async fn plan(
             let plan = make(context, execution, input).await?;
             // Before the names are looked at: those of a restore that is being removed will be free.
             Restore::find_free_lock(context, &plan).await?;
-            preflight::check(context, &plan).await?;
+            finding::judge(examine(context, &plan).await)?;
             Restore::begin(context, plan).await?
         }
     };
@@ -102,15 +107,22 @@ pub async fn plan(
         source = %plan.source,
         "planned"
     );
-    Ok(Answer {
-        approval_needed: plan.approval.is_some(),
-        copy_needed: !plan.copies.is_empty(),
-        heartbeat_seconds: Heartbeats {
-            approval: plan.approval.as_ref().map(ApprovalNeeded::poll_seconds),
-            event: plan.waits.heartbeat_seconds,
-            poll: plan.waits.poll_seconds,
-        },
-    })
+    Ok(Answer::of(plan))
+}
+
+impl Answer {
+    /// What the state machine learns of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            approval_needed: plan.approval.is_some(),
+            copy_needed: !plan.copies.is_empty(),
+            heartbeat_seconds: Heartbeats {
+                approval: plan.approval.as_ref().map(ApprovalNeeded::poll_seconds),
+                event: plan.waits.heartbeat_seconds,
+                poll: plan.waits.poll_seconds,
+            },
+        }
+    }
 }
 
 /// The plan of a request: resolved, and permitted by the deployed settings.

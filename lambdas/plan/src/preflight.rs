@@ -1,76 +1,139 @@
-//! What would fail later is refused now, before anything is made.
+//! What would fail later is found now, before anything is made: all of it at once, each with its remedy.
 
 use std::collections::BTreeSet;
 
 use aurora_restore_core::errors::{
-    AR0001, AR0006, AR0009, AR0010, AR0011, AR0016, AR0024, wire_code,
+    AR0001, AR0006, AR0009, AR0010, AR0011, AR0013, AR0015, AR0016, AR0024, wire_code,
 };
 use aurora_restore_core::plan::{CopyReason, SnapshotCopy};
 use aurora_restore_core::request::MasterPassword;
-use aurora_restore_core::{Context, Plan, StepError, ownership, queue, rds};
+use aurora_restore_core::{Context, Plan, StepError, ledger, ownership, queue, rds};
 use aws_sdk_kms::types::KeyState;
 
-/// Checks target, groups, class, quotas and key.
-pub(crate) async fn check(context: &Context, plan: &Plan) -> Result<(), StepError> {
+use crate::finding::Finding;
+
+/// Tags that RDS takes for a resource (Aurora user guide, quotas).
+const MOST_TAGS: usize = 50;
+/// Tags of the pipeline's own.
+const OWN_TAGS: usize = 3;
+/// Looks at everything that the plan rests on. Changes nothing.
+pub async fn examine(context: &Context, plan: &Plan) -> Vec<Finding> {
     let client = context.aws.rds(&plan.target.region);
-    target_is_free(&client, plan).await?;
-    source_secret_exists(context, plan).await?;
-    own_secret_is_free(context, plan).await?;
-    serverless_has_scaling(plan)?;
-    groups_exist(&client, plan).await?;
-    class_is_offered(&client, plan).await?;
-    quotas_suffice(&client, plan).await?;
-    copies_have_room(context, plan).await?;
-    key_is_usable(context, plan).await
+    let (source, target) = (&plan.source, &plan.target);
+    let flow = format!(
+        "{} > {}",
+        source.cluster_identifier, target.cluster_identifier
+    );
+    let mut found = vec![
+        // A plan that they forbid, or of a snapshot that is not usable, is not made.
+        Finding::of(
+            "direction of data",
+            flow,
+            Ok("permitted by the deployed flows".to_owned()),
+        ),
+        Finding::of("source", source.to_string(), Ok("available".to_owned())),
+    ];
+    found.extend(names(&client, plan).await);
+    found.extend(secrets(context, plan).await);
+    found.extend(scaling(plan));
+    found.extend(tags(plan));
+    found.extend(groups(&client, plan).await);
+    found.extend(classes(&client, plan).await);
+    found.extend(quotas(context, &client, plan).await);
+    found.extend(keys(context, plan).await);
+    found.extend(left_open(plan));
+    found
 }
 
-async fn target_is_free(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
+/// Whether another restore holds the target's lock. The Plan step asks more: whether that restore is over.
+pub async fn lock_is_free(context: &Context, plan: &Plan) -> Finding {
+    let holder = ledger::lock_holder(&context.table(), plan.named_arn()).await;
+    let answer = holder.and_then(|holder| match holder {
+        None => Ok("free".to_owned()),
+        Some(holder) => Err(StepError::new(
+            &AR0013,
+            format!(
+                "`{}` is locked by restore `{holder}`",
+                plan.target.cluster_identifier
+            ),
+        )),
+    });
+    Finding::of("lock", &plan.target.cluster_identifier, answer)
+}
+
+/// The names of what will be made are free.
+async fn names(client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
+    let name = &plan.target.cluster_identifier;
+    let mut found = vec![Finding::of(
+        "name is free",
+        format!("cluster {name}"),
+        cluster_is_free(client, plan).await,
+    )];
+    for name in plan.instance_identifiers() {
+        let answer = instance_is_free(client, plan, &name).await;
+        found.push(Finding::of(
+            "name is free",
+            format!("instance {name}"),
+            answer,
+        ));
+    }
+    found
+}
+
+async fn cluster_is_free(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<String, StepError> {
     let name = &plan.target.cluster_identifier;
     match rds::find_cluster(client, name).await? {
         Some(found)
             if found.db_cluster_resource_id().is_some()
                 && found.db_cluster_resource_id() == plan.source.cluster_resource_id.as_deref() =>
         {
-            Err(StepError::new(
-                &AR0006,
-                format!("`{name}` is the cluster that the data is of"),
-            ))
+            let text = format!("`{name}` is the cluster that the snapshot was taken of");
+            Err(StepError::new(&AR0006, text))
         }
         Some(found) if !ownership::is_tagged(found.tag_list(), &plan.restore_id) => {
-            Err(StepError::new(
-                &AR0009,
-                format!(
-                    "cluster `{name}` is there already, `{}`",
-                    found.status().unwrap_or("?")
-                ),
-            ))
+            let status = found.status().unwrap_or("?");
+            let text = format!("cluster `{name}` is there already, `{status}`");
+            Err(StepError::new(&AR0009, text))
         }
-        _ => Ok(()),
-    }?;
-    for name in plan.instance_identifiers() {
-        if let Some(found) = rds::find_instance(client, &name).await?
-            && !ownership::is_tagged(found.tag_list(), &plan.restore_id)
-        {
-            return Err(StepError::new(
-                &AR0009,
-                format!("instance `{name}` is there already"),
-            ));
-        }
+        _ => Ok("free".to_owned()),
     }
-    Ok(())
 }
 
-async fn source_secret_exists(context: &Context, plan: &Plan) -> Result<(), StepError> {
-    let secret = &plan.source_master_secret_arn;
-    match context
-        .aws
-        .secrets_manager_of(secret)
-        .describe_secret()
-        .secret_id(secret)
-        .send()
-        .await
-    {
-        Ok(_) => Ok(()),
+async fn instance_is_free(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    name: &str,
+) -> Result<String, StepError> {
+    match rds::find_instance(client, name).await? {
+        Some(found) if !ownership::is_tagged(found.tag_list(), &plan.restore_id) => Err(
+            StepError::new(&AR0009, format!("instance `{name}` is there already")),
+        ),
+        _ => Ok("free".to_owned()),
+    }
+}
+
+/// The secret of the source's password is there, and none has the name of the new one.
+async fn secrets(context: &Context, plan: &Plan) -> Vec<Finding> {
+    let source = &plan.source_master_secret_arn;
+    let answer = source_secret_exists(context, source).await;
+    let mut found = vec![Finding::of("source's secret", source, answer)];
+    // A secret of that name is somebody's, such as an earlier restore's.
+    if plan.master_password == MasterPassword::Secret {
+        let name = &plan.secret_name;
+        let answer = own_secret_is_free(context, name).await;
+        found.push(Finding::of(
+            "name is free",
+            format!("secret {name}"),
+            answer,
+        ));
+    }
+    found
+}
+
+async fn source_secret_exists(context: &Context, secret: &str) -> Result<String, StepError> {
+    let client = context.aws.secrets_manager_of(secret);
+    match client.describe_secret().secret_id(secret).send().await {
+        Ok(_) => Ok("there; its value is read by Verify alone".to_owned()),
         Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Err(
             StepError::new(&AR0024, format!("there is no secret `{secret}`")),
         ),
@@ -81,25 +144,16 @@ async fn source_secret_exists(context: &Context, plan: &Plan) -> Result<(), Step
     }
 }
 
-/// A secret of that name is somebody's, such as an earlier restore's.
-async fn own_secret_is_free(context: &Context, plan: &Plan) -> Result<(), StepError> {
-    if plan.master_password != MasterPassword::Secret {
-        return Ok(());
-    }
-    let name = &plan.secret_name;
-    match context
-        .aws
-        .secrets_manager()
-        .describe_secret()
-        .secret_id(name)
-        .send()
-        .await
-    {
+async fn own_secret_is_free(context: &Context, name: &str) -> Result<String, StepError> {
+    let client = context.aws.secrets_manager();
+    match client.describe_secret().secret_id(name).send().await {
         Ok(_) => Err(StepError::new(
             &AR0009,
             format!("secret `{name}` is there already"),
         )),
-        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => Ok(()),
+        Err(error) if wire_code(&error) == Some("ResourceNotFoundException") => {
+            Ok("free".to_owned())
+        }
         Err(error) => Err(StepError::from_sdk(
             format!("describe secret `{name}`"),
             error,
@@ -107,86 +161,151 @@ async fn own_secret_is_free(context: &Context, plan: &Plan) -> Result<(), StepEr
     }
 }
 
-fn serverless_has_scaling(plan: &Plan) -> Result<(), StepError> {
+fn scaling(plan: &Plan) -> Option<Finding> {
     let target = &plan.target;
-    let serverless = target
-        .instances
-        .iter()
-        .any(|instance| instance.class == "db.serverless");
-    if serverless && target.serverless_scaling.is_none() {
-        return Err(StepError::new(
+    let mut instances = target.instances.iter();
+    if !instances.any(|instance| instance.class == "db.serverless") {
+        return None;
+    }
+    let answer = match &target.serverless_scaling {
+        Some(scaling) => Ok(format!(
+            "{} to {} ACU",
+            scaling.min_capacity, scaling.max_capacity
+        )),
+        None => Err(StepError::new(
             &AR0001,
             "at `target.serverlessScaling`: absent, and the source has none to take; expected minCapacity and maxCapacity for db.serverless",
-        ));
-    }
-    Ok(())
+        )),
+    };
+    Some(Finding::of(
+        "serverless scaling",
+        &target.cluster_identifier,
+        answer,
+    ))
 }
 
-async fn groups_exist(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
+fn tags(plan: &Plan) -> Option<Finding> {
+    let count = plan.target.tags.len() + OWN_TAGS;
+    if count <= MOST_TAGS {
+        return None;
+    }
+    let text = format!(
+        "at `target.tags`: {count} with the source's and the pipeline's own, expected at most {MOST_TAGS}"
+    );
+    let error = StepError::new(&AR0001, text);
+    Some(Finding::of(
+        "tags",
+        &plan.target.cluster_identifier,
+        Err(error),
+    ))
+}
+
+/// The groups exist, and those of parameters are of the engine's family.
+async fn groups(client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
     let target = &plan.target;
-    let subnet = client
+    let subnet = &target.subnet_group;
+    let described = client
         .describe_db_subnet_groups()
-        .db_subnet_group_name(&target.subnet_group)
+        .db_subnet_group_name(subnet)
         .send()
         .await;
-    if let Err(error) = subnet {
-        return Err(StepError::from_sdk(
-            format!("describe subnet group `{}`", target.subnet_group),
-            error,
-        ));
-    }
-    for group in [
+    let answer = described
+        .map(|_| "exists".to_owned())
+        .map_err(|error| StepError::from_sdk(format!("describe subnet group `{subnet}`"), error));
+    let mut found = vec![Finding::of("subnet group", subnet, answer)];
+    let of_cluster = [
         &target.cluster_parameter_group,
         &plan.quarantine_parameter_group,
-    ] {
-        let described = client
-            .describe_db_cluster_parameter_groups()
-            .db_cluster_parameter_group_name(group)
-            .send()
-            .await;
-        if let Err(error) = described {
-            return Err(StepError::from_sdk(
-                format!("describe cluster parameter group `{group}`"),
-                error,
-            ));
-        }
+    ];
+    for group in of_cluster.into_iter().collect::<BTreeSet<_>>() {
+        let answer = cluster_group_fits(client, plan, group).await;
+        found.push(Finding::of("cluster parameter group", group, answer));
     }
-    for instance in &target.instances {
-        let group = &instance.parameter_group;
-        let described = client
-            .describe_db_parameter_groups()
-            .db_parameter_group_name(group)
-            .send()
-            .await;
-        if let Err(error) = described {
-            return Err(StepError::from_sdk(
-                format!("describe parameter group `{group}`"),
-                error,
-            ));
-        }
+    let of_instances = target
+        .instances
+        .iter()
+        .map(|instance| &instance.parameter_group);
+    for group in of_instances.collect::<BTreeSet<_>>() {
+        let answer = instance_group_fits(client, plan, group).await;
+        found.push(Finding::of("parameter group", group, answer));
     }
-    Ok(())
+    found
 }
 
-async fn class_is_offered(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
-    let classes: BTreeSet<&str> = plan
+async fn cluster_group_fits(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    group: &str,
+) -> Result<String, StepError> {
+    let described = client
+        .describe_db_cluster_parameter_groups()
+        .db_cluster_parameter_group_name(group)
+        .send()
+        .await;
+    let described = described.map_err(|error| {
+        StepError::from_sdk(format!("describe cluster parameter group `{group}`"), error)
+    })?;
+    let first = described.db_cluster_parameter_groups().first();
+    fits(
+        plan,
+        group,
+        first.and_then(|found| found.db_parameter_group_family()),
+    )
+}
+
+async fn instance_group_fits(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    group: &str,
+) -> Result<String, StepError> {
+    let described = client
+        .describe_db_parameter_groups()
+        .db_parameter_group_name(group)
+        .send()
+        .await;
+    let described = described.map_err(|error| {
+        StepError::from_sdk(format!("describe parameter group `{group}`"), error)
+    })?;
+    let first = described.db_parameter_groups().first();
+    fits(
+        plan,
+        group,
+        first.and_then(|found| found.db_parameter_group_family()),
+    )
+}
+
+fn fits(plan: &Plan, group: &str, found: Option<&str>) -> Result<String, StepError> {
+    let wanted = plan.source.engine.family(&plan.source.engine_version);
+    match found {
+        Some(found) if found != wanted => Err(StepError::new(
+            &AR0015,
+            format!("parameter group `{group}` is of family `{found}`, expected `{wanted}`"),
+        )),
+        _ => Ok(format!("exists, of family {wanted}")),
+    }
+}
+
+async fn classes(client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
+    let classes = plan
         .target
         .instances
         .iter()
-        .map(|instance| instance.class.as_str())
-        .collect();
-    for class in classes {
-        class_is_offered_here(client, plan, class).await?;
+        .map(|instance| instance.class.as_str());
+    let mut found = Vec::new();
+    for class in classes.collect::<BTreeSet<_>>() {
+        let answer = class_is_offered(client, plan, class).await;
+        found.push(Finding::of("class is offered", class, answer));
     }
-    Ok(())
+    found
 }
 
-async fn class_is_offered_here(
+async fn class_is_offered(
     client: &aws_sdk_rds::Client,
     plan: &Plan,
     class: &str,
-) -> Result<(), StepError> {
+) -> Result<String, StepError> {
     let (engine, version) = (plan.source.engine, &plan.source.engine_version);
+    let region = &plan.target.region;
     let offered = client
         .describe_orderable_db_instance_options()
         .engine(engine)
@@ -196,99 +315,119 @@ async fn class_is_offered_here(
         .await
         .map_err(|error| StepError::from_sdk(format!("ask whether `{class}` is offered"), error))?;
     if offered.orderable_db_instance_options().is_empty() {
-        return Err(StepError::new(
-            &AR0016,
-            format!(
-                "`{class}` is not offered for {engine} {version} in {}",
-                plan.target.region
-            ),
-        ));
+        let text = format!("`{class}` is not offered for {engine} {version} in {region}");
+        return Err(StepError::new(&AR0016, text));
     }
-    Ok(())
+    Ok(format!("for {engine} {version} in {region}"))
 }
 
-async fn quotas_suffice(client: &aws_sdk_rds::Client, plan: &Plan) -> Result<(), StepError> {
+/// What an account may have in a region is not used up.
+async fn quotas(context: &Context, client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
+    let region = &plan.target.region;
     let answer = client.describe_account_attributes().send().await;
-    let answer = answer.map_err(|error| StepError::from_sdk("read the account's quotas", error))?;
-    let wanted = [
-        ("DBClusters", 1),
-        (
-            "DBInstances",
-            i64::try_from(plan.target.instances.len()).unwrap_or(i64::MAX),
-        ),
-    ];
-    for quota in answer.account_quotas() {
-        let (name, used, most) = (
-            quota.account_quota_name().unwrap_or_default(),
-            quota.used().unwrap_or(0),
-            quota.max().unwrap_or(i64::MAX),
-        );
-        let more = wanted
-            .iter()
-            .find(|(wanted, _)| *wanted == name)
-            .map_or(0, |(_, more)| *more);
-        if more > 0 && used + more > most {
-            return Err(StepError::new(
-                &AR0011,
-                format!(
-                    "{name}: {used} of {most} in use in {}, {more} more needed",
-                    plan.target.region
-                ),
-            ));
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let error = StepError::from_sdk("read the account's quotas", error);
+            return vec![Finding::of("quota", region, Err(error))];
         }
+    };
+    let instances = i64::try_from(plan.target.instances.len()).unwrap_or(i64::MAX);
+    let wanted = [("DBClusters", 1), ("DBInstances", instances)];
+    let mut found = Vec::new();
+    for quota in answer.account_quotas() {
+        let name = quota.account_quota_name().unwrap_or_default();
+        let (used, most) = (quota.used().unwrap_or(0), quota.max().unwrap_or(i64::MAX));
+        let wanted = wanted.iter().find(|(wanted, _)| *wanted == name);
+        let more = wanted.map_or(0, |(_, more)| *more);
+        if more == 0 {
+            continue;
+        }
+        let said = format!("{used} of {most} in use in {region}, {more} more needed");
+        let answer = if used + more > most {
+            Err(StepError::new(&AR0011, format!("{name}: {said}")))
+        } else {
+            Ok(said)
+        };
+        found.push(Finding::of("quota", name, answer));
     }
-    Ok(())
+    for copy in &plan.copies {
+        let answer = copy_has_room(context, copy).await;
+        found.push(Finding::of(
+            "quota",
+            format!("copy to {}", copy.region),
+            answer,
+        ));
+    }
+    found
 }
 
 /// Copies wait for room that other restores' copies take up, and not for what nobody will ever free.
-async fn copies_have_room(context: &Context, plan: &Plan) -> Result<(), StepError> {
-    for copy in &plan.copies {
-        if let Some(seen) = queue::no_room(context, copy).await? {
-            return Err(StepError::new(
-                &AR0011,
-                format!("{seen}, and none of them is a restore's to remove"),
-            ));
-        }
+async fn copy_has_room(context: &Context, copy: &SnapshotCopy) -> Result<String, StepError> {
+    match queue::no_room(context, copy).await? {
+        Some(seen) => Err(StepError::new(
+            &AR0011,
+            format!("{seen}, and none of them is a restore's to remove"),
+        )),
+        None => Ok("there is room, or will be; its turn comes in CopySnapshot".to_owned()),
     }
-    Ok(())
 }
 
-/// The key must be enabled where the target is; a copy of an encrypted snapshot that crosses account or region must name one.
-async fn key_is_usable(context: &Context, plan: &Plan) -> Result<(), StepError> {
-    let Some(key) = &plan.target.kms_key_id else {
-        // A copy that stays within account, region and key keeps the snapshot's key.
-        let crosses = |copy: &SnapshotCopy| {
-            copy.reasons
-                .iter()
-                .any(|reason| *reason != CopyReason::Expiring)
-        };
-        let encrypted_copy = plan.source.encrypted && plan.copies.last().is_some_and(crosses);
-        return if encrypted_copy {
-            Err(StepError::new(
-                &AR0010,
-                format!(
-                    "the copy of {} needs a key of {}, and target.kmsKeyId is absent",
-                    plan.source, plan.target.region
-                ),
-            ))
-        } else {
-            Ok(())
-        };
+/// The target's key is enabled where the target is, and so is the source's.
+async fn keys(context: &Context, plan: &Plan) -> Vec<Finding> {
+    let mut found = Vec::new();
+    match &plan.target.kms_key_id {
+        Some(key) => {
+            let answer = key_is_enabled(context, &plan.target.region, key).await;
+            found.push(Finding::of("key", key, answer));
+        }
+        None => found.extend(key_is_named(plan)),
+    }
+    let source = &plan.source;
+    let Some(key) = &source.kms_key_id else {
+        return found;
     };
+    if rds::arn_field(key, 4).is_some_and(|account| account != plan.target.account) {
+        let text = "another account's: its policy decides, and the copy shows it";
+        found.push(Finding::open("source's key", key, text));
+    } else if plan.target.kms_key_id.as_ref() != Some(key) {
+        let answer = key_is_enabled(context, &source.region, key).await;
+        // Whoever may not describe a key may all the same be allowed to have RDS use it.
+        found.push(Finding::of("source's key", key, answer).or_open());
+    }
+    found
+}
+
+/// A copy of an encrypted snapshot that crosses account or region must name a key.
+fn key_is_named(plan: &Plan) -> Option<Finding> {
+    // A copy that stays within account, region and key keeps the snapshot's key.
+    let crosses = |copy: &SnapshotCopy| {
+        let mut reasons = copy.reasons.iter();
+        reasons.any(|reason| *reason != CopyReason::Expiring)
+    };
+    if !plan.source.encrypted || !plan.copies.last().is_some_and(crosses) {
+        return None;
+    }
+    let (source, region) = (&plan.source, &plan.target.region);
+    let text =
+        format!("the copy of {source} needs a key of {region}, and target.kmsKeyId is absent");
+    let error = StepError::new(&AR0010, text);
+    Some(Finding::of("key", source.to_string(), Err(error)))
+}
+
+async fn key_is_enabled(context: &Context, region: &str, key: &str) -> Result<String, StepError> {
     let described = context
         .aws
-        .kms(&plan.target.region)
+        .kms(region)
         .describe_key()
         .key_id(key)
         .send()
         .await;
     let described =
         described.map_err(|error| StepError::from_sdk(format!("describe key `{key}`"), error))?;
-    match described
-        .key_metadata()
-        .and_then(|metadata| metadata.key_state())
-    {
-        Some(KeyState::Enabled) => Ok(()),
+    let metadata = described.key_metadata();
+    match metadata.and_then(|metadata| metadata.key_state()) {
+        Some(KeyState::Enabled) => Ok("enabled; RDS asks its policy when it uses it".to_owned()),
         state => Err(StepError::new(
             &AR0010,
             format!(
@@ -297,4 +436,24 @@ async fn key_is_usable(context: &Context, plan: &Plan) -> Result<(), StepError> 
             ),
         )),
     }
+}
+
+/// What only the restore itself shows.
+fn left_open(plan: &Plan) -> Vec<Finding> {
+    let groups = plan.target.security_group_ids.join(", ");
+    let mut open = vec![Finding::open(
+        "security groups",
+        groups,
+        "EC2's, which no function may ask; Switch fails with AR0033 if one does not exist in the target's VPC",
+    )];
+    for role in &plan.target.roles {
+        let text = "may be handed over only if its name fits the deployment's DatabaseRoleNames";
+        open.push(Finding::open("role", &role.role_arn, text));
+    }
+    open.push(Finding::open(
+        "permissions",
+        "the functions' roles",
+        "not simulated; `make iam` proves those of the templates sufficient",
+    ));
+    open
 }

@@ -1,0 +1,412 @@
+//! `aurora-restore plan`: what a restore would do, and whether it could, without changing anything.
+//!
+//! The plan and its findings come from the Plan step's own code, with the caller's credentials. The states are those
+//! that the committed definition enters: it is executed, with answers that the plan gives instead of the functions.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use ::plan::outline::{self, Call, Removed};
+use ::plan::{Answer, Execution, Finding, Verdict};
+use anyhow::{Context as _, Result, anyhow};
+use asl_interpreter::{
+    IntegrationPattern, Interpreter, Launch, RuntimeClock, TaskFailure, TaskRequest, TaskTokens,
+};
+use aurora_restore_core::ledger::Status;
+use aurora_restore_core::logs::LogSink;
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::{Clients, Clock, Context, Plan};
+use local_cloud::rds::Durations;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::cost;
+use crate::deployment::DEFINITION;
+use crate::remote::Pipeline;
+
+/// Restores that tell how long the next one takes.
+const MOST_EXAMPLES: usize = 5;
+
+/// What a restore would do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// Whether no check failed.
+    pub ok: bool,
+    /// The restore's id that names are derived from.
+    pub restore_id: String,
+    /// The plan, as it would be recorded; absent when the request could not be resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// The states that run, in order, when nothing fails.
+    pub states: Vec<String>,
+    /// Each call that changes something, in order.
+    pub calls: Vec<Call>,
+    /// What is removed, and when.
+    pub removed: Vec<Removed>,
+    /// What was checked.
+    pub findings: Vec<Finding>,
+    /// How long it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
+    /// What it costs, as `aurora-restore cost --json` says it, or why that cannot be told.
+    pub cost: Value,
+}
+
+/// How long a restore takes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expected {
+    /// From Plan to the end, in seconds.
+    pub seconds: f64,
+    /// What that rests on.
+    pub basis: String,
+}
+
+/// Looks at what a restore of this input would do. Changes nothing.
+///
+/// # Errors
+/// When the id is none, or a service that is not asked by a check does not answer.
+pub async fn preview(
+    pipeline: &Pipeline,
+    clock: &Clock,
+    restore_id: &str,
+    input: &Value,
+) -> Result<Preview> {
+    let id = RestoreId::parse(restore_id).map_err(|error| anyhow!(error.report()))?;
+    let context = Context {
+        settings: pipeline.stack.settings(),
+        aws: Clients::new(pipeline.config.clone()),
+        clock: clock.clone(),
+        log: LogSink::new(|_| {}),
+    };
+    let arn = pipeline.stack.execution_arn(restore_id);
+    let execution = Execution {
+        id: &id,
+        arn: &arn,
+        started_at: "",
+    };
+    let plan = match ::plan::make(&context, execution, input).await {
+        Ok(plan) => plan,
+        Err(error) => {
+            let finding = Finding::of("request", "the plan", Err(error));
+            return Ok(unresolved(restore_id, finding));
+        }
+    };
+    let mut findings = ::plan::examine(&context, &plan).await;
+    findings.insert(0, ::plan::lock_is_free(&context, &plan).await);
+    let states = states(&plan).await?;
+    Ok(Preview {
+        ok: findings
+            .iter()
+            .all(|finding| finding.verdict != Verdict::Failed),
+        restore_id: restore_id.to_owned(),
+        calls: calls(&plan, &states),
+        removed: outline::removed(&plan),
+        expected: Some(expected(pipeline, &plan, clock).await?),
+        cost: cost_of(&plan),
+        states,
+        findings,
+        plan: Some(plan),
+    })
+}
+
+fn unresolved(restore_id: &str, finding: Finding) -> Preview {
+    Preview {
+        ok: false,
+        restore_id: restore_id.to_owned(),
+        plan: None,
+        states: Vec::new(),
+        calls: Vec::new(),
+        removed: Vec::new(),
+        findings: vec![finding],
+        expected: None,
+        cost: Value::Null,
+    }
+}
+
+/// The states that the committed definition enters when every task succeeds.
+async fn states(plan: &Plan) -> Result<Vec<String>> {
+    let tokens: Arc<OnceLock<TaskTokens>> = Arc::default();
+    let waiting = Arc::clone(&tokens);
+    let answer = serde_json::to_value(Answer::of(plan))?;
+    let (instances, copies) = (plan.target.instances.len(), plan.copies.len());
+    let asked = Arc::new(std::sync::Mutex::new(BTreeMap::<String, usize>::new()));
+    let answering = move |request: TaskRequest| {
+        let visit = {
+            let mut asked = asked
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let visit = asked.entry(request.state_name.clone()).or_insert(0);
+            *visit += 1;
+            *visit
+        };
+        let answer = match request.state_name.as_str() {
+            "Plan" => answer.clone(),
+            "CopySnapshot" => json!({"heartbeatSeconds": 60}),
+            "AddInstances" => json!({"more": visit == 1 && instances > 1}),
+            _ => json!({}),
+        };
+        if request.pattern == IntegrationPattern::WaitForTaskToken
+            && let (Some(tokens), Some(token)) = (waiting.get(), &request.task_token)
+        {
+            // Approve learns that no approval is needed any more. It is a token of this very task.
+            let output = match request.state_name.as_str() {
+                "Approve" => json!(false),
+                "WaitForCopy" => json!({"more": visit < copies}),
+                _ => json!({}),
+            };
+            let _ = tokens.send_success(token, &output.to_string());
+        }
+        async move { Ok::<_, TaskFailure>(answer) }
+    };
+    let interpreter = Interpreter::new(answering, RuntimeClock::new());
+    let _ = tokens.set(interpreter.tokens().clone()); // set once, here
+    let machine = interpreter
+        .load(DEFINITION)
+        .map_err(|error| anyhow!("the definition: {error}"))?;
+    let (execution, run) =
+        interpreter.start(&machine, Launch::new(plan.restore_id.clone(), json!({})));
+    run.await;
+    let states = execution.history().states_entered();
+    if states.last().map(String::as_str) != Some("Restored") {
+        return Err(anyhow!(
+            "the definition does not lead to `Restored` with the plan's answers: {}",
+            states.join(" > ")
+        ));
+    }
+    Ok(states)
+}
+
+fn calls(plan: &Plan, states: &[String]) -> Vec<Call> {
+    let mut visits = BTreeMap::<&str, usize>::new();
+    let mut calls = Vec::new();
+    for state in states {
+        let visit = visits.entry(state).or_insert(0);
+        *visit += 1;
+        calls.extend(outline::calls(plan, state, *visit));
+    }
+    calls
+}
+
+/// From earlier restores of the same profile and target, or else from the size.
+async fn expected(pipeline: &Pipeline, plan: &Plan, clock: &Clock) -> Result<Expected> {
+    let mut seconds = Vec::new();
+    for listed in pipeline.list(Status::Restored).await? {
+        if seconds.len() == MOST_EXAMPLES {
+            break;
+        }
+        if listed.target != plan.target.arn {
+            continue;
+        }
+        let report = pipeline.report(&listed.restore_id, clock.now()).await?;
+        let report = report.filter(|report| report.profile == plan.profile);
+        seconds.extend(report.map(|report| report.seconds.total));
+    }
+    if seconds.is_empty() {
+        return Ok(from_size(plan));
+    }
+    let count = seconds.len();
+    let of = plan
+        .profile
+        .as_deref()
+        .map_or_else(String::new, |profile| format!(" by profile {profile}"));
+    Ok(Expected {
+        seconds: seconds.iter().sum::<f64>() / count as f64,
+        basis: format!("the mean of the last {count} restores of this target{of}"),
+    })
+}
+
+/// As long as the local cloud takes: assumptions, which only an account can correct.
+fn from_size(plan: &Plan) -> Expected {
+    let takes = Durations::default();
+    let gib = u32::try_from(plan.source.allocated_storage_gib).unwrap_or(0);
+    let crosses = plan.source.region != plan.target.region;
+    let mut all = takes.restore_cluster + takes.restore_per_gib * gib;
+    if !plan.copies.is_empty() {
+        all += takes.copy_snapshot + takes.copy_per_gib * gib;
+        all += takes.copy_queue_across_regions * u32::from(crosses);
+    }
+    let rounds = if plan.target.instances.len() > 1 {
+        2
+    } else {
+        1
+    };
+    all += takes.create_instance * rounds
+        + takes.reset_credentials
+        + takes.modify
+        + takes.modify_lag * 2;
+    if plan.target.cluster_parameter_group != plan.quarantine_parameter_group {
+        all += takes.reboot + takes.modify;
+    }
+    Expected {
+        seconds: all.as_secs_f64(),
+        basis: format!(
+            "{gib} GiB and the durations of the local cloud, which are assumptions: no restore of this target has succeeded yet"
+        ),
+    }
+}
+
+/// What one restore costs, or why that cannot be told.
+fn cost_of(plan: &Plan) -> Value {
+    let needs = needs(plan);
+    match cost::estimate(&needs) {
+        Ok(estimate) => cost::render::json(&estimate),
+        Err(error) => json!({"unknown": format!("{error:#}")}),
+    }
+}
+
+fn needs(plan: &Plan) -> cost::Needs {
+    let target = &plan.target;
+    let gib = plan.source.allocated_storage_gib;
+    let hours = plan
+        .expires_at
+        .map(|at| (at - plan.planned_at).whole_hours());
+    let copied = !plan.copies.is_empty();
+    // What it can use at most: an average is nobody's to know before.
+    let acus = target.serverless_scaling.as_ref();
+    let acus = acus.and_then(|scaling| scaling.max_capacity.to_string().parse().ok());
+    cost::Needs {
+        region: target.region.clone(),
+        storage_gib: gib.into(),
+        instances: target
+            .instances
+            .iter()
+            .map(|instance| instance.class.clone())
+            .collect(),
+        hours: hours
+            .unwrap_or_else(|| cost::HOURS_OF_A_MONTH.into())
+            .into(),
+        restores_per_month: 1,
+        acus,
+        storage_type: match target.storage_type.as_str() {
+            "aurora-iopt1" => cost::StorageType::AuroraIopt1,
+            _ => cost::StorageType::Aurora,
+        },
+        io_millions: 0.into(),
+        copy_gib: if copied { gib.into() } else { 0.into() },
+        copy_hours: 6.into(),
+        copy_crosses_regions: copied && plan.source.region != target.region,
+        architecture: cost::Architecture::X86_64,
+        function_memory: 256,
+        call_millis: 100,
+        interface_endpoints: 0,
+        alarms: 0,
+        prices: Vec::new(),
+        prices_file: None,
+    }
+}
+
+/// The preview for people.
+pub fn render(preview: &Preview) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:<10} {value}"); // writing to a string cannot fail
+    };
+    if let Some(plan) = &preview.plan {
+        let source = &plan.source;
+        let key = source
+            .kms_key_id
+            .as_deref()
+            .unwrap_or("no key of one's own");
+        line(
+            "source",
+            &format!(
+                "{source} of {}, {} {}, {} GiB, {key}",
+                source.cluster_identifier,
+                source.engine,
+                source.engine_version,
+                source.allocated_storage_gib
+            ),
+        );
+        let classes: Vec<&str> = plan
+            .target
+            .instances
+            .iter()
+            .map(|instance| instance.class.as_str())
+            .collect();
+        line(
+            "target",
+            &format!(
+                "{} in {}: {}",
+                plan.target.arn,
+                plan.target.subnet_group,
+                classes.join(", ")
+            ),
+        );
+        line("states", &preview.states.join(" > "));
+    }
+    for call in &preview.calls {
+        line(
+            "calls",
+            &format!("{:<17} {} {}", call.state, call.call, call.resource),
+        );
+    }
+    for removed in &preview.removed {
+        line(
+            "removes",
+            &format!("{}: {}", removed.resource, removed.when),
+        );
+    }
+    for finding in &preview.findings {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Failed => "FAILED",
+            Verdict::Unknown => "unknown",
+        };
+        let code = finding
+            .code
+            .map_or_else(String::new, |code| format!("{code} "));
+        line(
+            "check",
+            &format!(
+                "{verdict:<7} {}: {}: {code}{}",
+                finding.check, finding.subject, finding.detail
+            ),
+        );
+        if let Some(remedy) = finding.remedy {
+            line("", &format!("        {remedy}"));
+        }
+    }
+    if let Some(expected) = &preview.expected {
+        line(
+            "takes",
+            &format!("{:.0} minutes: {}", expected.seconds / 60.0, expected.basis),
+        );
+    }
+    if let Some(unknown) = preview.cost["unknown"].as_str() {
+        line("costs", &format!("unknown: {unknown}"));
+    } else if preview.plan.is_some() {
+        let totals = &preview.cost["totals"];
+        let of = |part: &str| {
+            totals[part]["oneRestore"]
+                .as_str()
+                .unwrap_or("unknown")
+                .to_owned()
+        };
+        line(
+            "costs",
+            &format!(
+                "USD {} at AWS, and USD {} that the pipeline adds",
+                of("aws"),
+                of("pipeline")
+            ),
+        );
+    }
+    text
+}
+
+/// The input of a restore by this profile: its fields, and the profile's name.
+///
+/// # Errors
+/// When the input is no JSON object.
+pub fn input(profile: Option<&str>, mut input: Value) -> Result<Value> {
+    let fields = input
+        .as_object_mut()
+        .context("the input is not a JSON object")?;
+    if let Some(profile) = profile {
+        fields.insert("profile".to_owned(), json!(profile));
+    }
+    Ok(input)
+}
