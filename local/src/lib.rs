@@ -35,7 +35,7 @@ pub mod rds;
 mod recorded;
 mod regional;
 pub mod request;
-mod route53;
+pub mod route53;
 pub mod scheduler;
 pub mod secrets_manager;
 pub mod server;

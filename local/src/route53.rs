@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_trait::async_trait;
 use http::Method;
 use roxmltree::{Document, Node};
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -90,10 +91,7 @@ impl Route53 {
         let document = parsed(&text)?;
         let name = absolute(&needed(document.root_element(), "Name")?);
         let world = self.world()?;
-        let id = format!(
-            "Z{}",
-            world.randomness().uuid().replace('-', "")[..20].to_uppercase()
-        );
+        let id = zone_id(&name);
         let zone = Zone {
             account: request.caller.account.clone(),
             name: name.clone(),
@@ -207,6 +205,18 @@ impl Route53 {
             format!("<GetChangeResponse xmlns=\"{NAMESPACE}\">{info}</GetChangeResponse>"),
         ))
     }
+}
+
+/// The id of the zone of this name: it follows from the name, so that whoever deploys can name it before it is made.
+#[must_use]
+pub fn zone_id(name: &str) -> String {
+    let hash = Sha256::digest(absolute(name).as_bytes());
+    let digits: String = hash
+        .iter()
+        .take(10)
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    format!("Z{digits}")
 }
 
 fn change_info(id: &str, at: OffsetDateTime, now: OffsetDateTime) -> String {

@@ -100,7 +100,7 @@ impl Everywhere {
 }
 
 /// Every action that is known here; RDS' own are tried by `strangers`.
-const ACTIONS: [&str; 33] = [
+const ACTIONS: [&str; 36] = [
     "dynamodb:ConditionCheckItem",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
@@ -121,6 +121,8 @@ const ACTIONS: [&str; 33] = [
     "lambda:InvokeFunction",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
+    "route53:ChangeResourceRecordSets",
+    "route53:ListResourceRecordSets",
     "secretsmanager:CreateSecret",
     "secretsmanager:DeleteSecret",
     "secretsmanager:DescribeSecret",
@@ -131,6 +133,7 @@ const ACTIONS: [&str; 33] = [
     "secretsmanager:UpdateSecretVersionStage",
     "sqs:SendMessage",
     "ssm:GetParameter",
+    "ssm:PutParameter",
     "ssm:StartAutomationExecution",
     "states:DescribeExecution",
     "states:StopExecution",
@@ -179,6 +182,19 @@ impl Attacker<'_> {
                 let names = ["/aurora-restore-other/settings", "/other/settings"];
                 let all = names.map(|name| json!({"Name": name}));
                 self.call_all(action, all.into()).await
+            }
+            "ssm" if operation == "PutParameter" => {
+                let names = [
+                    "/other/settings",
+                    "/orders-other/endpoint",
+                    "/aurora-restore/settings",
+                ];
+                let all = names.map(|name| json!({"Name": name, "Value": "{}", "Overwrite": true}));
+                self.call_all(action, all.into()).await
+            }
+            "route53" => {
+                let zone = "arn:aws:route53:::hostedzone/Z0OTHERS".to_owned();
+                self.put_all(action, vec![(zone, Vec::new())])
             }
             "ssm" => self.put_all(action, self.others_documents()),
             _ => self.call_all(action, self.others_executions()).await,

@@ -24,6 +24,7 @@ mod people;
 mod scenarios;
 mod strangers;
 mod survived;
+mod switching;
 mod trial;
 mod unexercised;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use asl_interpreter::Execution;
-use aurora_restore::deployment::{self, ScheduledRestore};
+use aurora_restore::deployment::{self, Pointers, ScheduledRestore};
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::settings::Flow;
 use futures::future::LocalBoxFuture;
@@ -12,7 +12,7 @@ use local_cloud::{ApiError, Caller};
 use pipeline_tests::{Original, SNAPSHOT, Scene, TARGET, step};
 use serde_json::{Value, json};
 
-use crate::{beside, http_api, people};
+use crate::{beside, http_api, people, switching};
 
 /// Longer than an execution may run.
 const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
@@ -39,6 +39,12 @@ pub(crate) fn options(seed: u64) -> LocalOptions {
     options.flows.push(lent);
     options.source_secret_arns = "arn:aws:secretsmanager:*:*:secret:orders-prod/*".to_owned();
     options.own_secret_names = "staging/*".to_owned();
+    options.replaceable = TARGET.to_owned();
+    options.pointers = Pointers {
+        parameters: switching::PARAMETER.to_owned(),
+        secrets: switching::CONNECTION.to_owned(),
+        hosted_zone: local_cloud::route53::zone_id(switching::ZONE),
+    };
     options
 }
 
@@ -112,6 +118,12 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "approved, and nobody heard of it; and expired": people::unheard,
     "approved and rejected by the HTTP API": people::by_the_api,
     "kept longer, and let go": people::keepers,
+    "a name that is taken over, and the cluster before reaped": switching::renamed,
+    "a name that is given back": switching::renamed_and_undone,
+    "a name that is given back by the reaper": switching::renamed_and_stopped,
+    "pointers that are moved": switching::pointed,
+    "pointers that are moved back": switching::pointed_and_undone,
+    "pointers that are moved back by the reaper": switching::pointed_and_stopped,
     "the HTTP API": http_api::every_route,
     "the runbook": beside::runbook,
     "the source account's snapshots, shared": beside::share,
@@ -128,11 +140,16 @@ impl Scenario {
     }
 }
 
-async fn restored(scene: &Scene, request: Value) -> Result<(), String> {
+pub(crate) async fn restored(scene: &Scene, request: Value) -> Result<(), String> {
     ends(scene, "restore-1", request, "Restored").await
 }
 
-async fn ends(scene: &Scene, id: &str, request: Value, outcome: &str) -> Result<(), String> {
+pub(crate) async fn ends(
+    scene: &Scene,
+    id: &str,
+    request: Value,
+    outcome: &str,
+) -> Result<(), String> {
     let execution = scene.start(id, request).await;
     execution.finished().await;
     let found = outcome_of(scene, id).await;
@@ -140,7 +157,7 @@ async fn ends(scene: &Scene, id: &str, request: Value, outcome: &str) -> Result<
 }
 
 /// What is on record of a restore; a restore that could not be planned has nothing.
-async fn outcome_of(scene: &Scene, id: &str) -> String {
+pub(crate) async fn outcome_of(scene: &Scene, id: &str) -> String {
     let now = scene.local.cloud.world().now();
     match scene.local.pipeline.report(id, now).await {
         Ok(Some(report)) => report.outcome,
@@ -149,7 +166,7 @@ async fn outcome_of(scene: &Scene, id: &str) -> String {
     }
 }
 
-fn expect(what: &str, found: &str, wanted: &str) -> Result<(), String> {
+pub(crate) fn expect(what: &str, found: &str, wanted: &str) -> Result<(), String> {
     if found == wanted {
         Ok(())
     } else {
@@ -528,7 +545,7 @@ async fn failed_copy(scene: &Scene) -> Result<(), String> {
     )
 }
 
-async fn stop(scene: &Scene, arn: &str) -> Result<(), String> {
+pub(crate) async fn stop(scene: &Scene, arn: &str) -> Result<(), String> {
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
     let stopped = sfn.stop_execution().execution_arn(arn).cause("by hand");
     let stopped = stopped.send().await;
@@ -536,7 +553,11 @@ async fn stop(scene: &Scene, arn: &str) -> Result<(), String> {
 }
 
 /// Lets time pass until an execution is in this state.
-async fn in_state(scene: &Scene, execution: &Execution, state: &str) -> Result<(), String> {
+pub(crate) async fn in_state(
+    scene: &Scene,
+    execution: &Execution,
+    state: &str,
+) -> Result<(), String> {
     let is_there = || {
         let entered = execution.history().states_entered();
         entered.last().map(String::as_str) == Some(state)

@@ -507,7 +507,7 @@ impl Clients {
             arn("222222222222", &place.region, "cluster:orders-staging"),
             arn(&place.account, ELSEWHERE, "cluster:orders-staging"),
         ] {
-            for key in [OURS, "owner"] {
+            for key in [OURS, "owner", "aurora-restore:retired-by"] {
                 let add = self.rds.add_tags_to_resource().resource_name(&resource);
                 let remove = self
                     .rds

@@ -9,6 +9,7 @@
 
 mod api;
 mod approvals;
+mod clients;
 mod cost;
 mod expiry;
 mod failures;
@@ -23,5 +24,6 @@ mod restores;
 mod schedules;
 mod sources;
 mod steps;
+mod switch_faults;
 mod switching;
 mod waiting;

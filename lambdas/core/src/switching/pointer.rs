@@ -225,7 +225,10 @@ async fn move_secret(
     let mut fields = old;
     fields.remove("masterarn"); // it names the secret of the cluster before
     fields.extend([
-        ("engine".to_owned(), json!("postgres")),
+        (
+            "engine".to_owned(),
+            json!(restore.plan().source.engine.secret_name()),
+        ),
         ("host".to_owned(), json!(endpoint.host)),
         ("port".to_owned(), json!(endpoint.port)),
         ("username".to_owned(), json!(new.username)),

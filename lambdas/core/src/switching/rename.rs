@@ -109,11 +109,16 @@ async fn make_way(
     restore.hold().await?;
     match give(&client, name, retired).await {
         Ok(()) => Err(under_way(format!("`{name}` becomes `{retired}`"))),
-        Err(Refusal::Taken(error)) => Err(StepError::new(
-            &AR0047,
-            format!("there is a cluster `{retired}` already"),
-        )
-        .caused_by(error)),
+        Err(Refusal::Taken(error)) => {
+            // It may be an earlier attempt of this call that took it.
+            let again = rds::find_cluster_by_id(&client, &replaced.resource_id).await?;
+            let ours = |found: &DbCluster| is_called(found, retired) || new_name(found).is_some();
+            Err(match again.is_some_and(|found| ours(&found)) {
+                true => under_way(format!("`{name}` becomes `{retired}`")),
+                false => StepError::new(&AR0047, format!("there is a cluster `{retired}` already")),
+            }
+            .caused_by(error))
+        }
         Err(Refusal::Other(error)) => Err(error),
     }
 }
@@ -214,12 +219,12 @@ pub async fn take_back(
         Standing::Moving(what) => Ok(Back::UnderWay(what)),
         Standing::OursHasIt => {
             let own = &restore.plan().target.cluster_identifier;
-            take(give(&client, name, own).await)?;
+            take_again(give(&client, name, own).await)?;
             Ok(Back::UnderWay(format!("`{name}` becomes `{own}` again")))
         }
         Standing::Free(replaced) => {
             let retired = &replaced.retired_identifier;
-            take(give(&client, retired, name).await)?;
+            take_again(give(&client, retired, name).await)?;
             Ok(Back::UnderWay(format!(
                 "`{retired}` becomes `{name}` again"
             )))
@@ -338,10 +343,12 @@ async fn give(client: &Client, from: &str, to: &str) -> Result<(), Refusal> {
     })
 }
 
-fn take(given: Result<(), Refusal>) -> Result<(), StepError> {
-    given.map_err(|refusal| match refusal {
-        Refusal::Taken(error) | Refusal::Other(error) => error,
-    })
+/// A name that is taken was taken by an earlier attempt, or the next look tells who has it.
+fn take_again(given: Result<(), Refusal>) -> Result<(), StepError> {
+    match given {
+        Err(Refusal::Other(error)) => Err(error),
+        Ok(()) | Err(Refusal::Taken(_)) => Ok(()),
+    }
 }
 
 /// Who has the name: one of the two, and it is only that RDS lags, or a stranger.

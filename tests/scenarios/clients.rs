@@ -1,0 +1,354 @@
+//! What clients notice of a switch: one that is connected throughout, pointers that move, and the way back by hand.
+
+use std::time::Duration;
+
+use aurora_restore::deployment::Pointers;
+use aurora_restore::local::{FINAL_GROUP, LocalOptions};
+use aurora_restore_core::names::RestoreId;
+use aurora_restore_core::rds::find_cluster;
+use aurora_restore_core::secrets::Credentials;
+use aurora_restore_core::sql::{Endpoint, postgresql};
+use aws_sdk_route53::types::{
+    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
+use local_cloud::route53::zone_id;
+use pipeline_tests::{DATABASE, Scene, Serving, TARGET, resource_id, step};
+use serde_json::{Value, json};
+
+const ZONE: &str = "db.example.com";
+const RECORD: &str = "orders.db.example.com";
+const PARAMETER: &str = "/orders/endpoint";
+const CONNECTION: &str = "orders/connection";
+
+fn id() -> RestoreId {
+    RestoreId::parse("restore-1").unwrap()
+}
+
+/// Whether a client gets in by the name, and can write: the network lets through who is in the final group alone.
+async fn can_write(scene: &Scene, endpoint: &Endpoint, who: &[Credentials]) -> bool {
+    let rds = scene.rds();
+    let Ok(Some(bearer)) = find_cluster(&rds, TARGET).await else {
+        return false;
+    };
+    let mut groups = bearer.vpc_security_groups().iter();
+    let open = groups.any(|group| {
+        group.vpc_security_group_id() == Some(FINAL_GROUP) && group.status() == Some("active")
+    });
+    if !open {
+        return false;
+    }
+    for credentials in who {
+        let written = postgresql::session(endpoint, credentials, DATABASE, |client| {
+            client.batch_execute("CREATE TABLE IF NOT EXISTS heartbeat (at timestamptz); INSERT INTO heartbeat VALUES (now())")
+        });
+        if written.await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_holds_on_to_the_name_cannot_connect_for_some_minutes_at_most() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let mut request = scene.request_to_rename();
+    request["credentials"] = json!({"master": "secret"});
+    let execution = scene.start("restore-1", request).await;
+    scene.until_state(&execution, "Switch").await;
+
+    let (mut who, secret) = (vec![serving.master.clone()], id().master_secret());
+    who.push(scene.secret(&secret).await);
+    let world = scene.local.cloud.world();
+    let (mut outages, mut since, mut tries) = (Vec::new(), None, 0);
+    while execution.outcome().is_none() {
+        tries += 1;
+        match (can_write(&scene, &serving.endpoint, &who).await, since) {
+            (true, Some(began)) => {
+                outages.push(world.now() - began);
+                since = None;
+            }
+            (false, None) => since = Some(world.now()),
+            _ => {}
+        }
+        scene.sleep(Duration::from_secs(1)).await;
+    }
+    let run = scene.run("restore-1", execution).await;
+    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(since, None, "it is connected in the end");
+    let total: time::Duration = outages.iter().copied().sum();
+    println!(
+        "tried {tries} times; could not connect {} times, {total} in all",
+        outages.len()
+    );
+    assert_eq!(outages.len(), 1, "{outages:?}");
+    assert!(total < time::Duration::minutes(10), "{total}");
+    scene.local.shutdown().await;
+}
+
+/// Follows docs/runbooks/switching-back.md.
+#[tokio::test(start_paused = true)]
+async fn the_runbook_brings_the_retired_cluster_back() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    scene.restore(scene.request_to_rename()).await;
+    scene.sleep(Duration::from_secs(1800)).await;
+    let (rds, retired) = (scene.rds(), id().retired_cluster(TARGET));
+    let old = scene.cluster(&retired).await;
+    assert_eq!(old.status(), Some("stopped"));
+    let mut arns = vec![old.db_cluster_arn().unwrap().to_owned()];
+    for member in old.db_cluster_members() {
+        let name = member.db_instance_identifier().unwrap();
+        arns.push(scene.view("db", name).arn);
+    }
+    for arn in arns {
+        rds.remove_tags_from_resource()
+            .resource_name(arn)
+            .tag_keys("aurora-restore:retired-by")
+            .tag_keys("aurora-restore:retired-until")
+            .send()
+            .await
+            .unwrap();
+    }
+    rds.start_db_cluster()
+        .db_cluster_identifier(&retired)
+        .send()
+        .await
+        .unwrap();
+    until_available(&scene, &retired, &serving).await;
+    let aside = format!("{TARGET}-set-aside");
+    for (from, to) in [(TARGET, aside.as_str()), (&retired, TARGET)] {
+        let renamed = rds
+            .modify_db_cluster()
+            .db_cluster_identifier(from)
+            .new_db_cluster_identifier(to)
+            .apply_immediately(true);
+        renamed.send().await.unwrap();
+        while find_cluster(&rds, to).await.unwrap().is_none() {
+            scene.sleep(Duration::from_secs(5)).await;
+        }
+    }
+    until_available(&scene, TARGET, &serving).await;
+    let rows = scene.value(
+        &serving.endpoint,
+        &serving.master,
+        "SELECT count(*) FROM serving",
+    );
+    assert_eq!(rows.await, 1);
+    scene.reaper_comes(false).await;
+    scene.sleep(Duration::from_secs(5 * 86_400)).await;
+    scene.invoke(step("reap"), json!({})).await.unwrap();
+    scene.sleep(Duration::from_secs(1800)).await;
+    assert_eq!(
+        resource_id(&scene.cluster(TARGET).await),
+        serving.resource_id,
+        "it stays"
+    );
+    scene.local.shutdown().await;
+}
+
+async fn until_available(scene: &Scene, name: &str, serving: &Serving) {
+    loop {
+        let found = scene.cluster(name).await;
+        assert_eq!(resource_id(&found), serving.resource_id);
+        if found.status() == Some("available") {
+            return;
+        }
+        scene.sleep(Duration::from_secs(10)).await;
+    }
+}
+
+/// A cluster that serves, and everything that may point to one pointing to it.
+async fn with_pointers() -> (Scene, Serving) {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.replaceable = "live-staging".to_owned();
+    options.pointers = Pointers {
+        parameters: "/orders/*".to_owned(),
+        secrets: "orders/*".to_owned(),
+        hosted_zone: zone_id(ZONE),
+    };
+    let mut scene = Scene::with(options).await;
+    let serving = scene.serve("live-staging").await;
+    let arn = scene
+        .cluster("live-staging")
+        .await
+        .db_cluster_arn()
+        .unwrap()
+        .to_owned();
+    let value = json!({"clusterArn": arn, "endpoint": serving.endpoint.host, "team": "orders"});
+    put_parameter(&scene, &value.to_string()).await;
+    let connection = json!({"host": serving.endpoint.host, "dbname": DATABASE, "username": "x", "password": "canary-old-connection"});
+    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
+    let made = secrets
+        .create_secret()
+        .name(CONNECTION)
+        .secret_string(connection.to_string());
+    made.send().await.unwrap();
+    let dns = aws_sdk_route53::Client::new(&scene.local.config);
+    dns.create_hosted_zone()
+        .name(ZONE)
+        .caller_reference("1")
+        .send()
+        .await
+        .unwrap();
+    let old = ResourceRecord::builder()
+        .value("old.example.com")
+        .build()
+        .unwrap();
+    let set = ResourceRecordSet::builder()
+        .name(RECORD)
+        .r#type(RrType::Cname)
+        .ttl(300)
+        .resource_records(old)
+        .build()
+        .unwrap();
+    let change = Change::builder()
+        .action(ChangeAction::Create)
+        .resource_record_set(set);
+    let batch = ChangeBatch::builder()
+        .changes(change.build().unwrap())
+        .build()
+        .unwrap();
+    dns.change_resource_record_sets()
+        .hosted_zone_id(zone_id(ZONE))
+        .change_batch(batch)
+        .send()
+        .await
+        .unwrap();
+    scene.begin();
+    (scene, serving)
+}
+
+fn request(scene: &Scene) -> Value {
+    scene.request_with(json!({
+        "credentials": {"master": "secret"},
+        "switch": {
+            "mode": "pointer",
+            "parameter": PARAMETER,
+            "secretName": CONNECTION,
+            "record": {"hostedZoneId": zone_id(ZONE), "name": RECORD},
+            "retire": {"keepHours": 24},
+        },
+    }))
+}
+
+async fn put_parameter(scene: &Scene, value: &str) {
+    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
+    ssm.put_parameter()
+        .name(PARAMETER)
+        .value(value)
+        .r#type(aws_sdk_ssm::types::ParameterType::String)
+        .overwrite(true)
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn parameter(scene: &Scene) -> Value {
+    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
+    let found = ssm.get_parameter().name(PARAMETER).send().await.unwrap();
+    serde_json::from_str(found.parameter.unwrap().value.as_deref().unwrap()).unwrap()
+}
+
+async fn connection(scene: &Scene) -> Value {
+    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
+    let found = secrets
+        .get_secret_value()
+        .secret_id(CONNECTION)
+        .send()
+        .await
+        .unwrap();
+    serde_json::from_str(found.secret_string().unwrap()).unwrap()
+}
+
+async fn record(scene: &Scene) -> String {
+    let dns = aws_sdk_route53::Client::new(&scene.local.config);
+    let listed = dns
+        .list_resource_record_sets()
+        .hosted_zone_id(zone_id(ZONE))
+        .send()
+        .await
+        .unwrap();
+    listed.resource_record_sets()[0].resource_records()[0]
+        .value()
+        .to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
+    let (scene, serving) = with_pointers().await;
+    let run = scene.restore(request(&scene)).await;
+    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    let (ours, endpoint) = (scene.cluster(TARGET).await, scene.endpoint(TARGET).await);
+    let value = parameter(&scene).await;
+    assert_eq!(value["clusterArn"], ours.db_cluster_arn().unwrap());
+    assert_eq!(
+        (&value["endpoint"], &value["team"]),
+        (&json!(endpoint.host), &json!("orders"))
+    );
+    let connection = connection(&scene).await;
+    assert_eq!(
+        (&connection["host"], &connection["dbname"]),
+        (&json!(endpoint.host), &json!(DATABASE))
+    );
+    let login = pipeline_tests::credentials(
+        connection["username"].as_str().unwrap(),
+        connection["password"].as_str().unwrap(),
+    );
+    assert!(scene.accepts(&endpoint, &login).await);
+    assert_eq!(record(&scene).await, endpoint.host);
+    assert_eq!(
+        scene.leaks(&[login.password.expose()]),
+        Vec::<String>::new()
+    );
+    scene.sleep(Duration::from_secs(1800)).await;
+    assert_eq!(
+        scene.cluster("live-staging").await.status(),
+        Some("stopped")
+    );
+    scene.reaper_comes(false).await;
+    scene.sleep(Duration::from_secs(86_400)).await;
+    for _ in 0..4 {
+        scene.invoke(step("reap"), json!({})).await.unwrap();
+        scene.sleep(Duration::from_secs(1800)).await;
+    }
+    let rds = scene.rds();
+    let gone = aurora_restore_core::rds::find_cluster_by_id(&rds, &serving.resource_id);
+    assert!(gone.await.unwrap().is_none());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pointers_move_back_when_the_last_of_them_cannot_be_moved() {
+    let (scene, serving) = with_pointers().await;
+    let (before, secret) = (parameter(&scene).await, connection(&scene).await);
+    let dns = "aurora-restore-switch route53:POST /2013-04-01/hostedzone/";
+    let call = format!("{dns}{}/rrset#1", zone_id(ZONE)).parse().unwrap();
+    let cloud = &scene.local.cloud;
+    let faults = local_cloud::faults::Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    faults.arm(call, local_cloud::faults::Fault::AccessDenied, &[]);
+    let run = scene.restore(request(&scene)).await;
+    run.assert_failed_clean("AR0027");
+    assert_eq!(
+        (parameter(&scene).await, connection(&scene).await),
+        (before, secret)
+    );
+    assert_eq!(record(&scene).await, "old.example.com");
+    scene.assert_serves_as_before(&serving).await;
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pointer_that_somebody_else_moved_meanwhile_is_left_to_them_and_named() {
+    let (scene, _serving) = with_pointers().await;
+    let execution = scene.start("restore-1", request(&scene)).await;
+    scene.until_state(&execution, "WaitForInstances").await;
+    let theirs = json!({"clusterArn": "arn:aws:rds:eu-west-1:123456789012:cluster:theirs"});
+    put_parameter(&scene, &theirs.to_string()).await;
+    execution.finished().await;
+    let run = scene.run("restore-1", execution).await;
+    run.assert_failed_clean("AR0047");
+    assert_eq!(parameter(&scene).await, theirs);
+    scene.local.shutdown().await;
+}
