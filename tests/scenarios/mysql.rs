@@ -89,11 +89,11 @@ async fn a_restored_cluster_of_aurora_mysql_holds_the_data_and_answers_only_to_t
     assert_eq!(seen("no other role can log in"), "none");
     assert_eq!(seen("event scheduler is off in quarantine"), "OFF");
     assert_eq!(seen("orders are there"), "1000, expected 1000");
-    assert_eq!(
-        seen("setting: cluster parameter group in quarantine"),
-        "default.aurora-mysql8.0"
-    );
-    assert_eq!(seen("setting: log exports"), "error, slowquery");
+    let cluster = scene.cluster(TARGET).await;
+    let group = cluster.db_cluster_parameter_group();
+    assert_eq!(group, Some("default.aurora-mysql8.0"));
+    let logs = cluster.enabled_cloudwatch_logs_exports();
+    assert_eq!(logs, ["error", "slowquery"]);
     scene.local.shutdown().await;
 }
 

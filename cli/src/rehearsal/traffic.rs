@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use aurora_restore_core::secrets::Credentials;
@@ -34,7 +35,7 @@ pub struct Written {
 }
 
 impl Traffic {
-    /// Lets orders come in at the source until stopped: in a thread of its own, in real time, whatever the clock of
+    /// Lets orders come in at the source until stopped, from the first one on: in a thread of its own, in real time, whatever the clock of
     /// the rehearsal does.
     ///
     /// # Errors
@@ -57,13 +58,17 @@ impl Traffic {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let (first, came) = mpsc::sync_channel(1);
         let writer = std::thread::spawn(move || {
             let mut effects = Vec::new();
             while effects.len() < most && !stopped.load(Ordering::Relaxed) {
                 effects.push(place(effects.len() as i64 + 1)?);
+                let _ = first.try_send(()); // only the first is waited for
             }
             Ok(effects)
         });
+        // If none comes, the writer's end says why.
+        let _ = tokio::task::spawn_blocking(move || came.recv()).await?;
         Ok(Self { stop, writer })
     }
 
