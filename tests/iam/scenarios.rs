@@ -95,6 +95,8 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "an encrypted source": encrypted_source,
     "an encrypted source of another region": encrypted_elsewhere,
     "a snapshot that another account lends": lent,
+    "a point in time": point_in_time,
+    "a queue of copies": queued,
     "a source whose secret is under a key": secret_under_key,
     "a schedule" at "cron(0 3 * * ? *)": scheduled,
     "a schedule that reaches nobody" at "cron(0 3 * * ? *)": undeliverable,
@@ -383,6 +385,70 @@ async fn lent(scene: &Scene) -> Result<(), String> {
         "target": {"kmsKeyId": own},
     }));
     stopped_in(scene, request, "WaitForCluster").await
+}
+
+async fn point_in_time(scene: &Scene) -> Result<(), String> {
+    scene.sleep(Duration::from_secs(300)).await;
+    let latest = json!({"source": {"pointInTime": "latest"}});
+    restored(scene, scene.request_with(latest)).await
+}
+
+/// Copies of other people keep restores waiting, and each who may gives back a ticket.
+async fn queued(scene: &Scene) -> Result<(), String> {
+    for number in 1..=5 {
+        let copy = scene.rds().copy_db_cluster_snapshot();
+        let copy = copy.source_db_cluster_snapshot_identifier(SNAPSHOT);
+        let copy = copy.target_db_cluster_snapshot_identifier(format!("theirs-{number}"));
+        copy.send().await.unwrap();
+    }
+    let backup = scene
+        .local
+        .rds
+        .take_backup(&scene.place(), pipeline_tests::SOURCE)
+        .await?;
+    let waiting = async |number: u32, minutes: u32| {
+        let request = scene.request_with(json!({
+            "source": {"snapshot": backup},
+            "target": {"clusterIdentifier": format!("queue-{number}-staging")},
+            "waits": {"copyDeadlineMinutes": minutes},
+        }));
+        let execution = scene.start(&format!("queued-{number}"), request).await;
+        in_state(scene, &execution, "WaitForCopy").await?;
+        Ok::<_, String>(execution)
+    };
+    let first = waiting(1, 1).await?;
+    let second = waiting(2, 360).await?;
+    first.finished().await; // undone by Cleanup, which wakes the second
+    expect(
+        "the first",
+        &outcome_of(scene, "queued-1").await,
+        "FailedClean",
+    )?;
+    leave_ticket_of("queued-1", scene).await;
+    let third = waiting(3, 360).await?; // CopySnapshot removes it
+    leave_ticket_of("queued-1", scene).await;
+    scene.sleep(Duration::from_secs(700)).await; // and WaitForCopy this one
+    stop(scene, &second.launch().execution_arn).await?; // undone by the reaper, which wakes the third
+    third.finished().await;
+    expect(
+        "the third",
+        &outcome_of(scene, "queued-3").await,
+        "Restored",
+    )
+}
+
+/// A ticket that nobody gave back, before all others.
+async fn leave_ticket_of(id: &str, scene: &Scene) {
+    let region = &scene.local.stack.region;
+    let item = json!({
+        "pk": {"S": format!("COPIES#{region}")},
+        "sk": {"S": format!("TICKET#0#{id}")},
+        "restoreId": {"S": id},
+        "copy": {"S": "arn:aws:rds:eu-west-1:123456789012:cluster-snapshot:gone"},
+        "joinedAt": {"S": "2001-01-01T00:00:00Z"},
+        "state": {"S": "copying"},
+    });
+    scene.dynamodb("PutItem", json!({ "Item": item })).await;
 }
 
 async fn secret_under_key(scene: &Scene) -> Result<(), String> {

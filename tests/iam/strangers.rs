@@ -205,6 +205,7 @@ async fn try_role(scene: &Scene, role: &Role) -> Tried {
         clients.on_clusters(),
         clients.on_instances(),
         clients.on_snapshots(),
+        clients.on_points_in_time(),
         clients.on_shared_snapshots(scene),
         clients.on_tags(scene),
         clients.on_secrets(scene),
@@ -452,6 +453,32 @@ impl Clients {
             ]);
         }
         all
+    }
+
+    /// A cluster may be gone back in, but only into a target.
+    fn on_points_in_time(&self) -> Vec<Attempt<'_>> {
+        let restore = |target: &str| {
+            self.rds
+                .restore_db_cluster_to_point_in_time()
+                .source_db_cluster_identifier(SOURCE)
+                .db_cluster_identifier(target)
+                .use_latest_restorable_time(true)
+        };
+        let ours = || tag(OURS, "restore-1");
+        vec![
+            (
+                "go back beside the targets".to_owned(),
+                denied(restore("attackers").tags(ours()).send()),
+            ),
+            (
+                "go back over the source".to_owned(),
+                denied(restore(SOURCE).tags(ours()).send()),
+            ),
+            (
+                "go back without a tag".to_owned(),
+                denied(restore("new-staging").send()),
+            ),
+        ]
     }
 
     /// What the source account's role shares, less what makes it that role's.

@@ -191,10 +191,48 @@ pub(super) fn source_secret(
     let managed = live
         .and_then(DbCluster::master_user_secret)
         .and_then(|secret| secret.secret_arn());
-    request.source.master_secret_arn.as_deref().or(managed).map(str::to_owned).ok_or_else(|| {
+    let named = request.source.master_secret_arn.as_deref();
+    named.or(managed).map(str::to_owned).ok_or_else(|| {
+        let global = live.and_then(DbCluster::global_cluster_identifier);
+        // Aurora User Guide, "Limitations for Secrets Manager integration with Amazon Aurora".
+        let why = global.map_or_else(
+            || "has no RDS-managed master secret that can be seen".to_owned(),
+            |global| {
+                format!("is in the global database `{global}`, for whose clusters RDS manages no master secret")
+            },
+        );
+        let cluster = &request.source.cluster_identifier;
         StepError::new(
             &AR0024,
-            format!("`{}` has no RDS-managed master secret that can be seen, and source.masterSecretArn is absent", request.source.cluster_identifier),
+            format!("`{cluster}` {why}, and source.masterSecretArn is absent"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_member_of_a_global_database_needs_its_secret_named() {
+        let request = json!({
+            "source": {"clusterIdentifier": "orders-prod"},
+            "target": {
+                "clusterIdentifier": "orders-staging",
+                "instanceClass": "db.r7g.large",
+                "securityGroupIds": ["sg-1"],
+            },
+        });
+        let mut request = aurora_restore_core::request::read(request).unwrap();
+        let member = DbCluster::builder()
+            .global_cluster_identifier("orders-world")
+            .build();
+        let error = source_secret(&request, Some(&member)).unwrap_err();
+        assert_eq!(error.code().id, "AR0024");
+        assert!(error.message().contains("orders-world"), "{error}");
+        request.source.master_secret_arn = Some("arn:aws:secretsmanager:x".to_owned());
+        assert!(source_secret(&request, Some(&member)).is_ok());
+    }
 }
