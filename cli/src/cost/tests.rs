@@ -85,13 +85,13 @@ fn the_pipeline_adds_what_is_counted_of_a_restore() {
     assert_eq!(restore_of(&bill, "state transitions"), usd("0.001")); // 40 / 1,000 x 0.025
     assert_eq!(WHOLE_RESTORE.invocations, 43);
     assert_eq!(restore_of(&bill, "invocations"), usd("0.000009")); // 43 / 1,000,000 x 0.20
-    assert_eq!(WHOLE_RESTORE.calls, 365);
-    assert_eq!(restore_of(&bill, "time of functions"), usd("0.000152")); // 365 x 0.1 s x 0.25 GiB x 0.0000166667
-    assert_eq!(WHOLE_RESTORE.write_units, 160);
+    assert_eq!(WHOLE_RESTORE.calls, 405);
+    assert_eq!(restore_of(&bill, "time of functions"), usd("0.000169")); // 405 x 0.1 s x 0.25 GiB x 0.0000166667
+    assert_eq!(WHOLE_RESTORE.write_units, 185);
     assert_eq!(
         restore_of(&bill, "writes to the state table"),
-        usd("0.0001")
-    ); // 160 / 1,000,000 x 0.625
+        usd("0.000116")
+    ); // 185 / 1,000,000 x 0.625
     assert_eq!(WHOLE_RESTORE.metric_hours, 40);
     assert_eq!(restore_of(&bill, "metrics"), usd("0.016438")); // 40 / 730 x 0.30
     assert!(bill.restore(Part::Pipeline) < usd("0.02"));
