@@ -13,6 +13,9 @@ use std::time::Instant;
 
 use pipeline_tests::fleet::drills;
 
+/// What an account with the usual quotas of 40 clusters and 40 instances has left beside one cluster of its own.
+const PLACES: usize = 39;
+
 fn main() {
     #[expect(
         clippy::disallowed_methods,
@@ -27,7 +30,7 @@ fn main() {
         .build()
         .unwrap();
     let began = Instant::now();
-    let drills = runtime.block_on(drills(members, 1));
+    let drills = runtime.block_on(drills(members, PLACES, 1));
     let minutes = |duration: std::time::Duration| duration.as_secs_f64() / 60.0;
     println!(
         "| members | places | fullest | one member, min (least, mean) | lower bound, min | makespan, min | makespan ÷ bound | transitions |"

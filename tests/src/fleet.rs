@@ -110,17 +110,17 @@ impl Drills {
     }
 }
 
-/// Restores so many clusters as drills, in an account with the quotas that AWS gives: 40 clusters and 40 instances,
-/// of which the source has one each. No data, so no SQL: statuses, waits, quotas, deletions, the state machines and
+/// Restores so many clusters as drills, in an account whose quotas leave so many places: with those that AWS gives,
+/// 40 clusters and 40 instances, of which the source has one each, these are 39. No data, so no SQL: statuses, waits, quotas, deletions, the state machines and
 /// every other step are as always.
-pub async fn drills(members: usize, seed: u64) -> Drills {
+pub async fn drills(members: usize, places: usize, seed: u64) -> Drills {
     let mut options = LocalOptions::in_process(seed);
     options.rds.data = Data::Metadata;
-    let quotas = options.rds.quotas.clone();
+    options.rds.quotas.clusters = places + 1;
+    options.rds.quotas.instances = places + 1;
     let lag = options.rds.durations.modify_lag;
     let functions = options.functions.clone();
     let scene = Scene::with(options).await;
-    let places = quotas.clusters.min(quotas.instances) - 1;
     for paper in [PAPER_CREDENTIALS, PAPER_VERIFY] {
         let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
         deployment::replace_function(cloud, stack, paper, &functions).unwrap();

@@ -5,6 +5,7 @@ use aurora_restore_core::expiry::{self, Expiry};
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState, ToDo};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::ownership::{EXPIRES_AT_TAG, is_tagged, tag};
+use aurora_restore_core::rds;
 use aurora_restore_core::{Context, Restore, StepError};
 use time::OffsetDateTime;
 use wait::undo::Seen;
@@ -29,6 +30,18 @@ pub(crate) enum Removal {
     Kept(String),
     /// It is being removed, or gone; what was refused for now.
     Begun(Vec<String>),
+}
+
+/// Whether RDS is deleting the target's cluster, which it does once all of its instances are on their way out.
+///
+/// # Errors
+/// What AWS refuses.
+pub(crate) async fn is_being_deleted(context: &Context, id: &RestoreId) -> Result<bool, StepError> {
+    let restore = Restore::load(context, id).await?;
+    let target = &restore.plan().target;
+    let client = context.aws.rds(&target.region);
+    let found = rds::find_cluster(&client, &target.cluster_identifier).await?;
+    Ok(found.is_some_and(|found| found.status() == Some("deleting")))
 }
 
 /// Removes an expired target under its lock, or goes on with it. Looks first, every time: what people did to it in

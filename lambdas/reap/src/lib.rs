@@ -390,21 +390,24 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// AR0036 while it is being removed; AR0037 with the reason when it stays; what AWS refuses.
     async fn remove_expired(&mut self, id: &RestoreId) -> Result<(), StepError> {
-        let id_text = id.as_str();
-        if let Removal::Kept(reason) = expired::remove(self.context, id).await? {
-            // Nothing of it is left to be kept, when a pass was here before.
-            let restore = Restore::load(self.context, id).await?;
-            if !is_gone(&restore).await? {
-                return Err(StepError::new(&AR0037, reason));
-            }
+        let going = || {
+            let text = format!("the target of restore `{}` is being removed", id.as_str());
+            StepError::new(&AR0036, text)
+        };
+        // Once RDS deletes the cluster there is nothing to do but to look, and who waits looks often.
+        if expired::is_being_deleted(self.context, id).await? {
+            return Err(going());
         }
+        let removal = expired::remove(self.context, id).await?;
         let restore = Restore::load(self.context, id).await?;
         if is_gone(&restore).await? {
-            self.report.expired.push(id_text.to_owned());
+            self.report.expired.push(id.as_str().to_owned());
             return Ok(());
         }
-        let text = format!("the target of restore `{id_text}` is being removed");
-        Err(StepError::new(&AR0036, text))
+        Err(match removal {
+            Removal::Kept(reason) => StepError::new(&AR0037, reason),
+            Removal::Begun(_) | Removal::Locked => going(),
+        })
     }
 
     async fn remove_orphans(&mut self, found: account::ByRestore) {
