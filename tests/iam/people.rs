@@ -163,7 +163,8 @@ pub(crate) async fn by_the_api(scene: &Scene) -> Result<(), String> {
 
 /// A target that is kept is given an end, put off and let go.
 pub(crate) async fn keepers(scene: &Scene) -> Result<(), String> {
-    let run = scene.restore(scene.request()).await;
+    let own = json!({"target": {"deletionProtection": false}});
+    let run = scene.restore(scene.request_with(own)).await;
     expect("restored", run.report.outcome == "Restored")?;
     let context = Context {
         aws: Clients::new(config(scene, "KeeperRole")),

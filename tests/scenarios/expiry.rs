@@ -21,7 +21,10 @@ fn id() -> RestoreId {
 
 /// A target in service that lives so many hours.
 async fn living(scene: &Scene, hours: Option<u32>) {
-    let own = hours.map_or(json!({}), |hours| json!({"expiresAfterHours": hours}));
+    let mut own = json!({"target": {"deletionProtection": false}});
+    if let Some(hours) = hours {
+        own["expiresAfterHours"] = hours.into();
+    }
     let run = scene.restore(scene.request_with(own)).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
 }
@@ -277,7 +280,8 @@ async fn only_the_target_of_a_restored_restore_is_changed_and_nothing_of_others(
     let scene = Scene::real().await;
     let (code, said) = refused(change(&scene, Wanted::Now).await);
     assert!(code == "AR0055" && said.contains("not on record"), "{said}");
-    let running = scene.start("restore-1", scene.request()).await;
+    let own = json!({"target": {"deletionProtection": false}});
+    let running = scene.start("restore-1", scene.request_with(own)).await;
     scene.until_state(&running, "WaitForCluster").await;
     let (code, said) = refused(change(&scene, Wanted::Now).await);
     assert!(code == "AR0055" && said.contains("still at work"), "{said}");
