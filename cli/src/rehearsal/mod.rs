@@ -6,20 +6,24 @@
 //! processes, RDS works faster than in life, and the clock runs faster than the wall's.
 
 pub mod fingerprint;
+mod fleet;
 mod mysql;
+pub mod rename;
 pub mod render;
 pub mod source;
 pub mod traffic;
 pub mod variant;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use asl_interpreter::{EventType, Execution};
+use aurora_restore_core::ledger::Address;
 use aurora_restore_core::metrics;
 use aurora_restore_core::profile::overlay;
 use aurora_restore_core::report::Report;
-use aurora_restore_core::secrets::{self, Credentials, Stage};
+use aurora_restore_core::secrets::{self, Credentials};
 use aurora_restore_core::sql::{Endpoint, Engine};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,11 +31,11 @@ use time::OffsetDateTime;
 
 use crate::deployment::Functions;
 use crate::local::{FINAL_GROUP, LocalOptions, LocalPipeline};
-use crate::remote::Path;
-use fingerprint::Fingerprint;
+use crate::remote::{FleetStatus, Path};
+use rename::Switched;
 use source::{DATABASE, SOURCE_CLUSTER, Source};
 use traffic::Written;
-use variant::Variant;
+use variant::{Variant, Writes};
 
 /// The cluster that a rehearsal makes.
 pub const TARGET_CLUSTER: &str = "orders-staging";
@@ -73,8 +77,18 @@ pub enum Progress {
 
 /// The result of a rehearsal.
 #[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Rehearsed {
+    /// Of one restore.
+    Restore(Box<RehearsedRestore>),
+    /// Of many from one request.
+    Fleet(Box<RehearsedFleet>),
+}
+
+/// The result of a rehearsal of one restore.
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Rehearsed {
+pub struct RehearsedRestore {
     /// The pipeline's own report.
     #[serde(flatten)]
     pub report: Report,
@@ -83,6 +97,26 @@ pub struct Rehearsed {
     pub path: Path,
     /// The restored data beside the source's.
     pub data: Comparison,
+    /// The switch that was taken back before, and what clients noticed of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Switched>,
+    /// Notifications and metrics that were recorded.
+    pub told: Told,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// The result of a rehearsal of a fleet.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RehearsedFleet {
+    /// The fleet and its members.
+    #[serde(flatten)]
+    pub fleet: FleetStatus,
+    /// The states of the fleet's own execution.
+    pub path: Vec<String>,
+    /// The restored data beside the source's, by target.
+    pub data: BTreeMap<String, Comparison>,
     /// Notifications and metrics that were recorded.
     pub told: Told,
     /// Seed of the run.
@@ -117,9 +151,21 @@ pub struct Told {
 }
 
 impl Rehearsed {
-    /// Whether the restore ended `Restored` and the data is what it was.
+    /// Whether all ended as it should, and the data is what it was.
     pub fn succeeded(&self) -> bool {
-        self.report.outcome == "Restored" && self.data.equal
+        match self {
+            Self::Restore(rehearsed) => {
+                let taken_back = |switched: &Switched| switched.first.outcome == "FailedClean";
+                rehearsed.report.outcome == "Restored"
+                    && rehearsed.data.equal
+                    && rehearsed.switched.as_ref().is_none_or(taken_back)
+            }
+            Self::Fleet(rehearsed) => {
+                rehearsed.fleet.outcome == "Restored"
+                    && rehearsed.data.len() == rehearsed.fleet.members.len()
+                    && rehearsed.data.values().all(|data| data.equal)
+            }
+        }
     }
 }
 
@@ -131,6 +177,12 @@ pub async fn set_up(options: &Options) -> Result<LocalPipeline> {
     if options.engine == Engine::Mysql && options.variant == Variant::PointInTime {
         bail!(
             "the local cloud takes no Aurora MySQL back to a point in time: rehearse another variant (--list), or --engine {}",
+            Engine::Postgresql
+        );
+    }
+    if options.engine == Engine::Mysql && options.variant == Variant::Rename {
+        bail!(
+            "the client of this variant speaks to PostgreSQL alone: rehearse another variant (--list), or --engine {}",
             Engine::Postgresql
         );
     }
@@ -174,62 +226,100 @@ pub async fn rehearse(
     )));
     let prepared = variant.prepare(local, &source, options, tell).await?;
 
-    let restore_id = format!("rehearsal-{:08x}", options.seed & 0xffff_ffff);
     let mut request = profile(&source);
     overlay(&mut request, prepared.request);
     local.put_profile(PROFILE, &request.to_string()).await?;
-    let arn = local
-        .pipeline
-        .start(&restore_id, &json!({"profile": PROFILE}))
-        .await?;
-    tell(Progress::Note(format!(
-        "restore    {restore_id} into {TARGET_CLUSTER}"
-    )));
-    follow(
-        &local
-            .cloud
-            .step_functions()
-            .execution(&arn)
-            .map_err(|error| anyhow!("{error}"))?,
-        |progress| {
-            if let Progress::State { name, .. } = &progress {
-                prepared.writes.entered(name);
-            }
-            tell(progress);
-        },
-    )
-    .await;
-    let written = prepared.writes.end().await?;
+    let stage = Stage {
+        local,
+        source: &source,
+        writes: prepared.writes,
+        options,
+    };
+    match variant {
+        Variant::Fleet => fleet::rehearse(stage, &request, tell).await,
+        _ => rehearse_restore(stage, tell).await,
+    }
+}
 
-    let report = local.pipeline.report(&restore_id, now(local)).await?;
-    let report = report.ok_or_else(|| anyhow!("restore `{restore_id}` left no record"))?;
-    let path = local.pipeline.path(&restore_id).await?;
-    let data = match &report.target {
-        Some(target) => {
-            let endpoint = Endpoint {
-                host: target.endpoint.clone(),
-                port: target.port,
-                tls: source.endpoint.tls.clone(),
-            };
-            let master = target_master(local, &target.secret_arn).await?;
-            compare(
-                source.engine,
-                (&endpoint, &master),
-                &source.baseline,
-                &written,
-                options.dump.is_none(),
-            )
-            .await?
+async fn rehearse_restore(stage: Stage<'_>, tell: &mut impl FnMut(Progress)) -> Result<Rehearsed> {
+    let (local, id) = (stage.local, stage.id());
+    let (report, switched) = match stage.options.variant {
+        Variant::Rename => {
+            let (report, switched) = rename::rehearse(&stage, &id, tell).await?;
+            (report, Some(switched))
         }
+        _ => (stage.restore(&id, tell).await?, None),
+    };
+    let (options, source) = (stage.options, stage.source);
+    let written = stage.writes.end().await?;
+    let data = match &report.target {
+        Some(target) => compare(local, source, target, &written, options).await?,
         None => Comparison::default(),
     };
-    Ok(Rehearsed {
+    Ok(Rehearsed::Restore(Box::new(RehearsedRestore {
+        path: local.pipeline.path(&id).await?,
         report,
-        path,
         data,
+        switched,
         told: told(local),
         seed: options.seed,
-    })
+    })))
+}
+
+/// What a rehearsal plays on.
+struct Stage<'a> {
+    local: &'a LocalPipeline,
+    source: &'a Source,
+    writes: Writes,
+    options: &'a Options,
+}
+
+impl Stage<'_> {
+    /// The id of the restore, or of the fleet.
+    fn id(&self) -> String {
+        format!("rehearsal-{:08x}", self.options.seed & 0xffff_ffff)
+    }
+
+    /// Restores, follows it to the end, and gives the pipeline's own report.
+    async fn restore(&self, id: &str, tell: &mut impl FnMut(Progress)) -> Result<Report> {
+        let execution = self.start(id, tell).await?;
+        self.follow(&execution, tell).await;
+        self.report(id).await
+    }
+
+    async fn start(&self, id: &str, tell: &mut impl FnMut(Progress)) -> Result<Execution> {
+        let input = json!({"profile": PROFILE});
+        let arn = self.local.pipeline.start(id, &input).await?;
+        tell(Progress::Note(format!(
+            "restore    {id} into {TARGET_CLUSTER}"
+        )));
+        self.execution(&arn)
+    }
+
+    fn execution(&self, arn: &str) -> Result<Execution> {
+        let found = self.local.cloud.step_functions().execution(arn);
+        found.map_err(|error| anyhow!("{error}"))
+    }
+
+    async fn report(&self, id: &str) -> Result<Report> {
+        let report = self.local.pipeline.report(id, now(self.local)).await?;
+        report.ok_or_else(|| anyhow!("restore `{id}` left no record"))
+    }
+
+    /// Tells the states as they are entered, until the execution ends.
+    async fn follow(&self, execution: &Execution, tell: &mut impl FnMut(Progress)) {
+        let mut history = execution.history().subscribe();
+        let began = execution.started_at();
+        while let Some(event) = history.next().await {
+            if let Some(name) = event.state_name().filter(|_| is_entry(event.event_type)) {
+                self.writes.entered(name);
+                tell(Progress::State {
+                    seconds: (event.timestamp - began).whole_seconds(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
 }
 
 fn now(local: &LocalPipeline) -> OffsetDateTime {
@@ -272,20 +362,6 @@ pub fn profile(source: &Source) -> Value {
     })
 }
 
-/// Tells the states as they are entered, until the execution ends.
-async fn follow(execution: &Execution, mut tell: impl FnMut(Progress)) {
-    let mut history = execution.history().subscribe();
-    let began = execution.started_at();
-    while let Some(event) = history.next().await {
-        if let Some(name) = event.state_name().filter(|_| is_entry(event.event_type)) {
-            tell(Progress::State {
-                seconds: (event.timestamp - began).whole_seconds(),
-                name: name.to_owned(),
-            });
-        }
-    }
-}
-
 fn is_entry(kind: EventType) -> bool {
     kind.name().ends_with("StateEntered")
 }
@@ -293,25 +369,30 @@ fn is_entry(kind: EventType) -> bool {
 /// The new master credentials, as whoever takes the target over reads them.
 async fn target_master(local: &LocalPipeline, secret_arn: &str) -> Result<Credentials> {
     let client = aws_sdk_secretsmanager::Client::new(&local.config);
-    let found = secrets::read(&client, secret_arn, Stage::Current, "").await?;
+    let found = secrets::read(&client, secret_arn, secrets::Stage::Current, "").await?;
     found.with_context(|| format!("secret `{secret_arn}` has no value"))
 }
 
-/// Compares the copy with what the source held at the moment of the snapshot.
+/// Compares the copy with what the source held at the restored moment.
 async fn compare(
-    engine: Engine,
-    (endpoint, master): (&Endpoint, &Credentials),
-    baseline: &Fingerprint,
+    local: &LocalPipeline,
+    source: &Source,
+    target: &Address,
     written: &Written,
-    sample: bool,
+    options: &Options,
 ) -> Result<Comparison> {
-    let held = fingerprint::of(engine, endpoint, master).await?;
-    let last = if sample {
-        traffic::last(engine, endpoint, master).await?
-    } else {
-        0
+    let endpoint = Endpoint {
+        host: target.endpoint.clone(),
+        port: target.port,
+        tls: source.endpoint.tls.clone(),
     };
-    let expected = written.after(last, baseline);
+    let master = target_master(local, &target.secret_arn).await?;
+    let held = fingerprint::of(source.engine, &endpoint, &master).await?;
+    let last = match options.dump {
+        None => traffic::last(source.engine, &endpoint, &master).await?,
+        Some(_) => 0,
+    };
+    let expected = written.after(last, &source.baseline);
     let names = expected
         .keys()
         .chain(held.keys().filter(|name| !expected.contains_key(*name)));

@@ -159,7 +159,7 @@ pub(super) fn describe(error: &SqlError) -> anyhow::Error {
 }
 
 /// Thirty-two letters and digits.
-fn random_password() -> Secret {
+pub(super) fn random_password() -> Secret {
     use rand::RngExt as _;
     let alphabet = rand::distr::Alphanumeric;
     Secret::new(

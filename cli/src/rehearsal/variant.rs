@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::source::{self, SOURCE_CLUSTER, Source};
 use super::traffic::{Traffic, Written};
-use super::{Options, Progress, SNAPSHOT, now};
+use super::{Options, Progress, SNAPSHOT, now, rename};
 use crate::local::LocalPipeline;
 
 /// Where the source of [`Variant::CrossRegion`] keeps its backups.
@@ -32,6 +32,10 @@ pub enum Variant {
     PointInTime,
     /// A copy-on-write clone, made while transactions come in
     Clone,
+    /// In the place of a cluster that serves, by its name: first stopped in the middle and taken back, then to the end
+    Rename,
+    /// Five clusters of one snapshot by one request
+    Fleet,
 }
 
 /// What a variant made before its restore.
@@ -104,7 +108,7 @@ impl Variant {
     ) -> Result<Prepared> {
         let sample = options.dump.is_none();
         match self {
-            Self::Snapshot | Self::CrossRegion => {
+            Self::Snapshot | Self::CrossRegion | Self::Rename | Self::Fleet => {
                 self.of_snapshot(local, source, sample, tell).await
             }
             Self::PointInTime => of_moment(local, source, sample, tell).await,
@@ -124,7 +128,10 @@ impl Variant {
             "snapshot   {SNAPSHOT}: taken while {} transactions came in",
             written.transactions()
         )));
-        let mut request = json!({});
+        let mut request = match self {
+            Self::Rename => rename::request(),
+            _ => json!({}),
+        };
         if self == Self::CrossRegion {
             let snapshot = copy_to_other_region(local).await?;
             tell(Progress::Note(format!(
