@@ -171,6 +171,60 @@ fn a_dump_of_mysqldumps_kind_is_restored() {
 }
 
 #[test]
+fn a_switch_that_is_stopped_is_taken_back_and_the_next_one_takes_over_the_name() {
+    let output = rehearse(&["rename", "--json"]);
+    let document = document(&output);
+    assert!(output.status.success());
+    assert_eq!(document["outcome"], "Restored", "{document:#}");
+    assert_eq!(document["data"]["equal"], true, "{}", document["data"]);
+    let switched = &document["switched"];
+    assert_eq!(switched["first"]["outcome"], "FailedClean", "{switched}");
+    assert_eq!(switched["first"]["leftovers"], serde_json::json!([]));
+    let outages = switched["outagesSeconds"].as_array().unwrap();
+    assert_eq!(outages.len(), 2, "one for each switch: {outages:?}");
+    assert_eq!(document["replaced"]["was"], "orders-staging");
+    assert!(
+        switched["tries"].as_u64().unwrap() > 300,
+        "throughout: {switched}"
+    );
+}
+
+#[test]
+fn a_fleet_of_five_is_rehearsed() {
+    let output = rehearse(&["fleet", "--json"]);
+    let document = document(&output);
+    assert!(output.status.success());
+    assert_eq!(document["outcome"], "Restored", "{document:#}");
+    let data = document["data"].as_object().unwrap();
+    assert_eq!(data.len(), 5);
+    for (target, data) in data {
+        assert_eq!(data["equal"], true, "{target}: {data}");
+    }
+}
+
+#[test]
+fn what_can_be_rehearsed_is_listed() {
+    let output = rehearse(&["--list"]);
+    assert!(output.status.success());
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "snapshot",
+            "cross-region",
+            "point-in-time",
+            "clone",
+            "rename",
+            "fleet"
+        ]
+    );
+}
+
+#[test]
 fn a_rehearsal_runs_the_real_binaries_over_the_runtime_api() {
     let output = rehearse(&["--json", "--lambdas", "processes"]);
     let document = document(&output);
