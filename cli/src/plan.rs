@@ -21,7 +21,7 @@ use local_cloud::rds::Durations;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cost;
+use crate::cost::{self, prices::Prices};
 use crate::deployment::DEFINITION;
 use crate::remote::Pipeline;
 
@@ -250,8 +250,15 @@ fn from_size(plan: &Plan) -> Expected {
 
 /// What one restore costs, or why that cannot be told.
 fn cost_of(plan: &Plan) -> Value {
-    let needs = needs(plan);
-    match cost::estimate(&needs) {
+    let region = &plan.target.region;
+    let estimate = match Prices::has(region) {
+        Ok(false) => Err(anyhow!(
+            "the table has no prices of {region}; `aurora-restore cost` takes them as --price"
+        )),
+        Ok(true) => cost::estimate(&needs(plan)),
+        Err(error) => Err(error),
+    };
+    match estimate {
         Ok(estimate) => cost::render::json(&estimate),
         Err(error) => json!({"unknown": format!("{error:#}")}),
     }

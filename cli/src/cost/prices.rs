@@ -59,6 +59,14 @@ impl Prices {
         })
     }
 
+    /// Whether the table has prices of this region.
+    ///
+    /// # Errors
+    /// As [`Prices::of`].
+    pub fn has(region: &str) -> Result<bool> {
+        Ok(table()?.contains_key(region))
+    }
+
     /// Replaces a price, or adds one: `aurora.million-ios=0.22`.
     ///
     /// # Errors
