@@ -515,13 +515,13 @@ mod tests {
         for (name, status) in copies {
             let arn = rds_arn(REGION, "123456789012", "cluster-snapshot", name);
             let tag = Tag::builder().key(ownership::RESTORE_ID_TAG).value("x");
-            let ours = name.starts_with("copy-").then(|| vec![tag.build()]);
             shown.add(
                 &DbClusterSnapshot::builder()
                     .db_cluster_snapshot_arn(arn)
+                    .db_cluster_snapshot_identifier(*name)
                     .source_db_cluster_snapshot_arn("source")
                     .status(*status)
-                    .set_tag_list(ours)
+                    .tag_list(tag.build())
                     .build(),
             );
         }
@@ -582,7 +582,9 @@ mod tests {
         let theirs = shown(&[("a", "available"), ("b", "available")]);
         assert!(matches!(judge(&theirs, &[], Some(2)), Turn::Never(_)));
         assert_eq!(judge(&theirs, &[], Some(3)), Turn::Now);
-        let ours = shown(&[("a", "available"), ("copy-1", "available")]);
+        // A tag alone makes no copy of a restore: the name belongs to it.
+        let copy = RestoreId::parse("x").unwrap().snapshot_copy();
+        let ours = shown(&[("a", "available"), (&copy, "available")]);
         assert!(matches!(judge(&ours, &[], Some(2)), Turn::Later(_)));
         let before = [ticket(1, State::Waiting)];
         assert!(matches!(judge(&theirs, &before, Some(3)), Turn::Later(_)));

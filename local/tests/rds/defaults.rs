@@ -238,6 +238,7 @@ async fn a_restore_to_a_point_in_time_goes_back_to_the_engines_port() {
     ];
     assert_eq!(
         cloud.code("RestoreDBClusterToPointInTime", &earlier).await,
-        "NotImplemented"
+        "InvalidParameterValue",
+        "its backups do not reach that far"
     );
 }
