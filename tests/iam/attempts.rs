@@ -100,7 +100,7 @@ impl Everywhere {
 }
 
 /// Every action that is known here; RDS' own are tried by `strangers`.
-const ACTIONS: [&str; 36] = [
+const ACTIONS: [&str; 41] = [
     "dynamodb:ConditionCheckItem",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
@@ -113,6 +113,9 @@ const ACTIONS: [&str; 36] = [
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSubnets",
     "ec2:UnassignPrivateIpAddresses",
+    "events:DescribeRule",
+    "events:PutRule",
+    "events:PutTargets",
     "iam:PassRole",
     "kms:CreateGrant",
     "kms:Decrypt",
@@ -133,9 +136,11 @@ const ACTIONS: [&str; 36] = [
     "secretsmanager:UpdateSecretVersionStage",
     "sqs:SendMessage",
     "ssm:GetParameter",
+    "ssm:GetParametersByPath",
     "ssm:PutParameter",
     "ssm:StartAutomationExecution",
     "states:DescribeExecution",
+    "states:RedriveExecution",
     "states:StopExecution",
 ];
 
@@ -169,6 +174,7 @@ impl Attacker<'_> {
         match service {
             "dynamodb" => self.call_all(action, dynamodb(operation, self.scene)).await,
             "ec2" => self.as_the_function(action, role),
+            "events" => self.put_all(action, self.others_rules()),
             "iam" => self.put_all(action, self.others_roles()),
             "kms" => self.put_all(action, self.others_keys()),
             "lambda" => self.invoke_others().await,
@@ -181,6 +187,11 @@ impl Attacker<'_> {
             "ssm" if operation == "GetParameter" => {
                 let names = ["/aurora-restore-other/settings", "/other/settings"];
                 let all = names.map(|name| json!({"Name": name}));
+                self.call_all(action, all.into()).await
+            }
+            "ssm" if operation == "GetParametersByPath" => {
+                let paths = ["/aurora-restore-other/profiles", "/aurora-restore", "/"];
+                let all = paths.map(|path| json!({"Path": path, "Recursive": true}));
                 self.call_all(action, all.into()).await
             }
             "ssm" if operation == "PutParameter" => {
@@ -261,6 +272,14 @@ impl Attacker<'_> {
             (own, by_s3()),
             (foreign.clone(), Vec::new()),
             (foreign, by_s3()),
+        ]
+    }
+
+    fn others_rules(&self) -> Vec<(String, Vec<(&str, &str)>)> {
+        let rule = |name: &str| (self.arn("events", &format!("rule/{name}")), Vec::new());
+        vec![
+            rule("payroll"),
+            rule("StepFunctionsGetEventsForECSTaskRule"),
         ]
     }
 

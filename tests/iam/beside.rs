@@ -32,11 +32,12 @@ const SHARING_STACK: &str = "sharing";
 static RUNBOOK: OnceLock<Template> = OnceLock::new();
 static SHARING: OnceLock<Template> = OnceLock::new();
 
-/// Deploys the API, the runbook, and the source account's part in an account of its own.
+/// Deploys the API, the fleets, the runbook, and the source account's part in an account of its own.
 pub(crate) async fn deploy(scene: &Scene) {
     let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
     let functions = Functions::InProcess { count_work: false };
     deploy_api(cloud, stack, &functions).await.unwrap();
+    scene.deploy_fleet().await;
     let root = scene.caller(&stack.region);
     let pipeline = cloud.cloudformation().stack(&root, &stack.name).unwrap();
     let output = |name: &str| pipeline.outputs()[name].clone();

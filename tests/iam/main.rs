@@ -19,6 +19,7 @@
 
 mod attempts;
 mod beside;
+mod fleets;
 mod http_api;
 mod people;
 mod scenarios;
@@ -75,26 +76,32 @@ fn main() -> ExitCode {
     complaints.extend(unused_denials(&denying, &played, &attempts.evaluations));
     let uses = Uses::of(&granted, &played);
     complaints.extend(uses.complaints());
+    // What comes takes much longer.
+    tell(&complaints);
     let chosen: Vec<(&Permission, usize)> = uses.necessary_in(&arguments.only);
     let taken = side_by_side(&chosen, threads, |(permission, place)| {
         play(&scenarios::ALL[*place], &original, seed, Some(permission))
     });
-    let (survived, missed) = necessary(&chosen, &taken);
-    complaints.extend(missed);
-    complaints.extend(unexplained_survivals(&survived));
+    let (survived, mut missed) = necessary(&chosen, &taken);
+    missed.extend(unexplained_survivals(&survived));
     if arguments.only.is_none() {
-        complaints.extend(explained_in_vain(&survived));
+        missed.extend(explained_in_vain(&survived));
     }
+    tell(&missed);
     print_table(&granted, &uses, &attempts.tried, &chosen, &survived);
-    if complaints.is_empty() {
+    let failed = complaints.len() + missed.len();
+    if failed == 0 {
         println!("\nAll of it holds.");
         return ExitCode::SUCCESS;
     }
-    eprintln!();
-    for complaint in &complaints {
+    eprintln!("\n{failed} complaints, above.");
+    ExitCode::FAILURE
+}
+
+fn tell(complaints: &[String]) {
+    for complaint in complaints {
         eprintln!("FAILED {complaint}");
     }
-    ExitCode::FAILURE
 }
 
 /// What the deployed roles allow, and what they deny.

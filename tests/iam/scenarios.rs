@@ -12,7 +12,7 @@ use local_cloud::{ApiError, Caller};
 use pipeline_tests::{Original, SNAPSHOT, Scene, TARGET, step};
 use serde_json::{Value, json};
 
-use crate::{beside, http_api, people, switching};
+use crate::{beside, fleets, http_api, people, switching};
 
 /// Longer than an execution may run.
 const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
@@ -126,6 +126,8 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "pointers that are moved": switching::pointed,
     "pointers that are moved back": switching::pointed_and_undone,
     "pointers that are moved back by the reaper": switching::pointed_and_stopped,
+    "drills of a fleet": fleets::drills,
+    "a fleet that is stopped and redriven": fleets::redriven,
     "the HTTP API": http_api::every_route,
     "the runbook": beside::runbook,
     "the source account's snapshots, shared": beside::share,
@@ -133,7 +135,10 @@ pub(crate) const ALL: &[Scenario] = scenarios![
 ];
 
 /// Where a role's work matters most: its permissions are taken away there, and the others' where they are used first.
-const MATTERS: [(&str, &str); 1] = [("ReapRole", "stopped with a copy and a secret, and reaped")];
+const MATTERS: [(&str, &str); 2] = [
+    ("ReapRole", "stopped with a copy and a secret, and reaped"),
+    ("FleetStateMachineRole", "drills of a fleet"),
+];
 
 impl Scenario {
     /// Whether this is where a role's work matters most.
@@ -176,7 +181,7 @@ pub(crate) fn expect(what: &str, found: &str, wanted: &str) -> Result<(), String
     }
 }
 
-fn nothing_left(scene: &Scene) -> Result<(), String> {
+pub(crate) fn nothing_left(scene: &Scene) -> Result<(), String> {
     let left = scene.new_resources();
     if left.is_empty() {
         Ok(())

@@ -35,7 +35,10 @@ pub(crate) const OTHERS_MANAGED_SECRET: &str = "rds!cluster-11111111-2222-3333-4
 /// A secret that is called as the pipeline calls its own, and is not its own.
 pub(crate) const OWN_NAME_UNTAGGED: &str = "staging/theirs";
 /// What an attempt is that is the role's own business.
-const OWN_BUSINESS: [(&str, &str); 1] = [("RunbookRole", "stop a restore")];
+const OWN_BUSINESS: [(&str, &str); 2] = [
+    ("RunbookRole", "stop a restore"),
+    ("FleetStateMachineRole", "stop a restore"),
+];
 const ELSEWHERE: &str = "eu-central-1";
 
 /// Clusters of other people: name and tags.

@@ -207,7 +207,11 @@ pub(crate) fn side_by_side<T: Sync, R: Send>(
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(place) else { break };
                     let result = work(item);
-                    done.lock().unwrap().push((place, result));
+                    let mut done = done.lock().unwrap();
+                    done.push((place, result));
+                    if done.len().is_multiple_of(20) {
+                        eprintln!("{} of {}", done.len(), items.len());
+                    }
                 }
             });
         }

@@ -143,6 +143,11 @@ class Stacks(unittest.TestCase):
                 "quarantineSecurityGroupIds": [self.outputs["QuarantineSecurityGroupId"]],
                 "quarantineParameterGroups": {},
                 "flows": [{"source": "orders-prod", "target": "orders-staging"}],
+                "replaceable": [""],
+                "productionTargets": [],
+                "approversMayApproveOwn": False,
+                "longestLifetimeHours": None,
+                "expiryWarningHours": 24,
                 "databaseTls": {"mode": "verify-full"},
             },
         )
@@ -189,7 +194,8 @@ class Stacks(unittest.TestCase):
         # Here moto checks the document as OpenAPI.
         gateway.put_rest_api(restApiId=api, mode="overwrite", failOnWarnings=True, body=json.dumps(body))
         paths = {resource["path"]: sorted(resource.get("resourceMethods", {})) for resource in gateway.get_resources(restApiId=api)["items"]}
-        self.assertEqual(paths, {"/": [], "/health": ["GET"], "/restores": ["GET", "POST"], "/restores/{id}": ["GET"]})
+        routes = {"/": [], "/health": ["GET"], "/restores": ["GET", "POST"], "/restores/{id}": ["GET"], "/restores/{id}/approval": ["POST"]}
+        self.assertEqual(paths, routes)
         for path in body["paths"].values():
             for method in path.values():
                 self.assertEqual(method["x-amazon-apigateway-auth"], {"type": "AWS_IAM"})

@@ -101,6 +101,7 @@ impl StepFunctions {
             self.check_role(caller, &machine.name, role_arn)?;
             role_arn.clone_into(&mut machine.role_arn);
         }
+        self.check_managed_rule(caller, &machine.loaded, &machine.role_arn)?;
         machine.logging = setting(fields, "loggingConfiguration", machine.logging);
         machine.tracing = setting(fields, "tracingConfiguration", machine.tracing);
         machine.updated = self.now();

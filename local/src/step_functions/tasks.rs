@@ -75,12 +75,24 @@ impl TaskRunner for Tasks {
             ("states:DescribeExecution", &executions),
             ("states:StopExecution", &executions),
         ] {
-            let allowed = world
-                .iam()
-                .may_as(&world, &caller, &parent.name, action, resource);
-            allowed.map_err(|error| TaskFailure::new("States.Permissions", error.message))?;
+            permitted(&world, &caller, parent, action, resource)?;
         }
         Ok(())
+    }
+
+    /// To redrive a Distributed Map, the role needs to redrive its children (same page, "Permissions for redriving").
+    fn may_redrive_map(&self, parent: &Launch, children: &str) -> Result<(), TaskFailure> {
+        let world = self.world.upgrade().ok_or_else(stopped)?;
+        let caller = jobs::caller(&parent.execution_arn, &parent.role_arn)
+            .map_err(|error| refusal(&error))?;
+        let children = format!("{children}:*");
+        permitted(
+            &world,
+            &caller,
+            parent,
+            "states:RedriveExecution",
+            &children,
+        )
     }
 
     fn run(&self, request: TaskRequest) -> TaskFuture {
@@ -101,6 +113,20 @@ impl TaskRunner for Tasks {
             invoke(&lambda, &request).await
         })
     }
+}
+
+/// The role of an execution must be allowed what a Distributed Map does in its name.
+fn permitted(
+    world: &World,
+    caller: &Caller,
+    parent: &Launch,
+    action: &str,
+    resource: &str,
+) -> Result<(), TaskFailure> {
+    let allowed = world
+        .iam()
+        .may_as(world, caller, &parent.name, action, resource);
+    allowed.map_err(|error| TaskFailure::new("States.Permissions", error.message))
 }
 
 /// The state machine's role must be allowed to invoke the function.

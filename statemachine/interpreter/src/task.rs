@@ -186,6 +186,16 @@ pub trait TaskRunner: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether the role of this execution may redrive the child executions of a Distributed Map. These are the
+    /// children's ARNs without their names.
+    ///
+    /// # Errors
+    /// How the Map Run fails.
+    fn may_redrive_map(&self, parent: &Launch, children: &str) -> Result<(), TaskFailure> {
+        let _ = (parent, children);
+        Ok(())
+    }
+
     /// Whether [`TaskRunner::run`] can serve a `Resource` other than Lambda's.
     ///
     /// Asked when a definition is loaded; a resource not supported is refused there.
@@ -217,6 +227,10 @@ impl TaskRunner for Arc<dyn TaskRunner> {
 
     fn may_map(&self, parent: &Launch) -> Result<(), TaskFailure> {
         (**self).may_map(parent)
+    }
+
+    fn may_redrive_map(&self, parent: &Launch, children: &str) -> Result<(), TaskFailure> {
+        (**self).may_redrive_map(parent, children)
     }
 
     fn supports(&self, resource: &str) -> bool {

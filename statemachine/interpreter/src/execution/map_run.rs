@@ -22,6 +22,7 @@ use crate::definition::states::{Amount, Distributed, Map, Percentage};
 use crate::history::{EventDetails, EventType};
 use crate::query::Expression;
 use crate::retry::{EXCEED_TOLERATED_FAILURE_THRESHOLD, Failure, Nature};
+use crate::task::TaskFailure;
 
 /// How many child executions may run at once where the state sets no limit (guide: "MaxConcurrency").
 const CHILDREN_MAX: usize = 10_000;
@@ -227,6 +228,14 @@ impl MapRun {
     }
 }
 
+fn not_permitted(refused: TaskFailure) -> Failure {
+    Failure {
+        error: refused.error,
+        cause: refused.cause,
+        nature: Nature::Ordinary,
+    }
+}
+
 /// Stops the children that run when their Map Run ends before they do.
 struct CutShort<'m> {
     map_run: &'m MapRun,
@@ -257,6 +266,7 @@ impl Strand<'_> {
     ) -> Result<Value, Failure> {
         let map_run = match self.position.resume_map_run() {
             Some(map_run) => {
+                self.may_redrive(&map_run)?;
                 let redrive_count = map_run.redriven();
                 let map_run_arn = map_run.arn().to_owned();
                 let details = EventDetails::MapRunRedriven {
@@ -286,6 +296,15 @@ impl Strand<'_> {
         }
     }
 
+    fn may_redrive(&self, map_run: &MapRun) -> Result<(), Failure> {
+        let children = &map_run.shared.launch.execution_arn;
+        let asked = self.run.runner.may_redrive_map(&self.run.launch, children);
+        asked.map_err(|refused| {
+            self.position.suspend();
+            not_permitted(refused)
+        })
+    }
+
     fn begin_map_run(
         &mut self,
         visit: &Visit<'_>,
@@ -301,11 +320,7 @@ impl Strand<'_> {
         self.record(EventType::MapStateStarted, details);
         let tolerated = self.tolerated(visit, distributed, input)?;
         let parent = &self.run.launch;
-        self.run.runner.may_map(parent).map_err(|refused| Failure {
-            error: refused.error,
-            cause: refused.cause,
-            nature: Nature::Ordinary,
-        })?;
+        self.run.runner.may_map(parent).map_err(not_permitted)?;
         let total = items.len();
         let mut waiting = VecDeque::with_capacity(total);
         for (index, item) in items.into_iter().enumerate() {
