@@ -423,6 +423,8 @@ async fn queued(scene: &Scene) -> Result<(), String> {
     };
     let first = waiting(1, 1).await?;
     let second = waiting(2, 360).await?;
+    let stopped = waiting(4, 360).await?;
+    stop(scene, &stopped.launch().execution_arn).await?; // undone by the reaper, which wakes who is next
     first.finished().await; // undone by Cleanup, which wakes the second
     expect(
         "the first",

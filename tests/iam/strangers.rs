@@ -42,7 +42,7 @@ const OWN_BUSINESS: [(&str, &str); 2] = [
 const ELSEWHERE: &str = "eu-central-1";
 
 /// Clusters of other people: name and tags.
-const CLUSTERS: [(&str, &[(&str, &str)]); 5] = [
+const CLUSTERS: [(&str, &[(&str, &str)]); 6] = [
     (SOURCE, &[]),
     ("payroll-staging", &[]),
     (
@@ -56,8 +56,10 @@ const CLUSTERS: [(&str, &[(&str, &str)]); 5] = [
             ("restore-id", "restore-1"),
         ],
     ),
+    // It is called as the pipeline calls a cluster that is not switched yet, and carries no tag.
+    ("aurora-restore-theirs", &[]),
     // It carries our tag, and is no target.
-    ("aurora-restore-forged", &[(OURS, "restore-1")]),
+    ("forged-prod", &[(OURS, "restore-1")]),
 ];
 
 /// What became of the attempts with one role's credentials.
@@ -328,6 +330,10 @@ impl Clients {
                     denied(rds.stop_db_cluster().db_cluster_identifier(id).send()),
                 ),
                 (
+                    named("start cluster"),
+                    denied(rds.start_db_cluster().db_cluster_identifier(id).send()),
+                ),
+                (
                     named("add an instance to"),
                     denied(
                         rds.create_db_instance()
@@ -531,7 +537,7 @@ impl Clients {
         let mut all = Vec::new();
         for resource in [
             here(&format!("cluster:{SOURCE}")),
-            here("cluster:aurora-restore-forged"),
+            here("cluster:forged-prod"),
             here(&format!("cluster-snapshot:{SNAPSHOT}")),
             here("db:orders-prod-1"),
             arn("222222222222", &place.region, "cluster:orders-staging"),
