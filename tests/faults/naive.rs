@@ -64,6 +64,8 @@ async fn restore(context: &Context, event: Value) -> Result<Value, StepError> {
         .storage_type(&target.storage_type)
         .backup_retention_period(i32::from(target.backup_retention_days))
         .enable_iam_database_authentication(target.iam_authentication)
+        .set_preferred_backup_window(target.backup_window.clone())
+        .publicly_accessible(target.publicly_accessible)
         .set_tags(Some(ownership::tags(plan, plan.expires_at)));
     let made = asked
         .send()
@@ -104,13 +106,21 @@ async fn cleanup(context: &Context, event: Value) -> Result<Value, StepError> {
                 .send()
                 .await
                 .is_ok(),
-            _ => client
+            _ => true, // below, whatever their names are
+        };
+    }
+    let snapshots = client.describe_db_cluster_snapshots().send().await;
+    for snapshot in snapshots.unwrap().db_cluster_snapshots() {
+        if ownership::is_tagged(snapshot.tag_list(), &restore.plan().restore_id) {
+            let _ = client
                 .delete_db_cluster_snapshot()
-                .db_cluster_snapshot_identifier(name)
+                .set_db_cluster_snapshot_identifier(
+                    snapshot.db_cluster_snapshot_identifier.clone(),
+                )
                 .send()
                 .await
-                .is_ok(),
-        };
+                .is_ok();
+        }
     }
     Ok(json!({ "deleting": [], "refused": [] }))
 }
