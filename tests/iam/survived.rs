@@ -43,6 +43,27 @@ pub(crate) const ALL: &[Survived] = &[
         reason: "it finds secrets that a lost answer left; those in a ledger are removed without it",
     },
     Survived {
+        roles: &["CleanupRole"],
+        sids: &["GiveTicketsBack"],
+        actions: &["dynamodb:DeleteItem"],
+        by_chance: false,
+        reason: "a ticket of an ended restore that was not given back is removed by who waits behind it",
+    },
+    Survived {
+        roles: &["CleanupRole", "ReapRole"],
+        sids: &["WakeTheNext"],
+        actions: &[],
+        by_chance: false,
+        reason: "who is next in the queue of copies and cannot be woken looks by itself, later",
+    },
+    Survived {
+        roles: &["CleanupRole"],
+        sids: &["StopWhatWasReplaced"],
+        actions: &[],
+        by_chance: false,
+        reason: "the reaper stops what was replaced and runs",
+    },
+    Survived {
         roles: &["WaitRole"],
         sids: &["AnswerTokens"],
         actions: &["states:SendTaskFailure"],

@@ -183,8 +183,11 @@ pub(crate) async fn pointed_and_stopped(scene: &Scene) -> Result<(), String> {
     );
     faults.arm(killed.parse().unwrap(), Fault::KilledAfter, &[]);
     let execution = scene.start("restore-1", request).await;
-    in_state(scene, &execution, "Switch").await?;
+    // It is in Switch for less than a look by states would notice.
     while !faults.reached(&killed.parse().unwrap(), Fault::KilledAfter) {
+        if let Some(outcome) = execution.outcome() {
+            return Err(format!("ended before the records were moved: {outcome:?}"));
+        }
         scene.sleep(Duration::from_millis(200)).await;
     }
     stop(scene, &execution.launch().execution_arn).await?;
