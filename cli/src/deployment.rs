@@ -38,6 +38,9 @@ pub const FLEET_DEFINITION: &str = include_str!("../../statemachine/fleet.asl.js
 /// The committed template of fleets.
 pub const FLEET_TEMPLATE: &str = include_str!("../../cloudformation/fleet.yaml");
 
+/// The committed template of the table that two regions share.
+pub const REGIONS_TEMPLATE: &str = include_str!("../../cloudformation/regions.yaml");
+
 /// Where the templates say that the definitions are.
 const DEFINITIONS: [(&str, &str); 2] = [
     ("../statemachine/restore.asl.json", DEFINITION),
@@ -126,6 +129,8 @@ pub struct DeploymentOptions {
     pub database_tls: DatabaseTls,
     /// The schedule of the template, if there shall be one.
     pub schedule: Option<ScheduledRestore>,
+    /// The template's `RoleTableName`: empty for a pipeline in one region.
+    pub role_table: String,
 }
 
 /// The template's parameters of what points to clusters; each empty for none.
@@ -162,7 +167,11 @@ pub async fn deploy(
     options: &DeploymentOptions,
     functions: &Functions,
 ) -> Result<()> {
-    let artefacts = Committed { cloud, functions };
+    let artefacts = Committed {
+        cloud,
+        stack,
+        functions,
+    };
     let parameters = parameters(options)?;
     cloud
         .cloudformation()
@@ -190,7 +199,11 @@ pub async fn deploy_api(
 ) -> Result<String> {
     let template = Template::parse(API_TEMPLATE);
     let template = template.map_err(|error| anyhow!("cloudformation/api.yaml: {error}"))?;
-    let artefacts = Committed { cloud, functions };
+    let artefacts = Committed {
+        cloud,
+        stack,
+        functions,
+    };
     let key = output(cloud, stack, "PipelineKeyArn")?;
     let parameters = [
         ("PipelineName", stack.name.clone()),
@@ -217,7 +230,11 @@ pub async fn deploy_api(
 pub async fn deploy_fleet(cloud: &LocalCloud, stack: &Stack, functions: &Functions) -> Result<()> {
     let template = Template::parse(FLEET_TEMPLATE);
     let template = template.map_err(|error| anyhow!("cloudformation/fleet.yaml: {error}"))?;
-    let artefacts = Committed { cloud, functions };
+    let artefacts = Committed {
+        cloud,
+        stack,
+        functions,
+    };
     let parameters = [
         ("PipelineName", stack.name.clone()),
         ("PipelineKeyArn", output(cloud, stack, "PipelineKeyArn")?),
@@ -237,6 +254,41 @@ pub async fn deploy_fleet(cloud: &LocalCloud, stack: &Stack, functions: &Functio
         .await
         .map(drop)
         .context("deploy cloudformation/fleet.yaml")
+}
+
+/// Makes the table that two regions share: a stack of its template, in the stack's own region, with a replica in
+/// `other` and a witness in `witness`.
+///
+/// # Errors
+/// What the local cloud refuses.
+pub async fn deploy_role_table(
+    cloud: &LocalCloud,
+    stack: &Stack,
+    other: &str,
+    witness: &str,
+) -> Result<()> {
+    let template = Template::parse(REGIONS_TEMPLATE);
+    let template = template.map_err(|error| anyhow!("cloudformation/regions.yaml: {error}"))?;
+    let artefacts = Committed {
+        cloud,
+        stack,
+        functions: &Functions::InProcess { count_work: false },
+    };
+    let parameters = [
+        ("RoleTableName", stack.role_table()),
+        ("OtherRegion", other.to_owned()),
+        ("WitnessRegion", witness.to_owned()),
+    ];
+    let parameters = parameters
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    let name = format!("{}-regions", stack.name);
+    cloud
+        .cloudformation()
+        .create_stack(&root(stack), &name, &template, &parameters, &artefacts)
+        .await
+        .map(drop)
+        .context("deploy cloudformation/regions.yaml")
 }
 
 /// An output of a deployed pipeline's stack.
@@ -292,6 +344,7 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
         ),
         ("DatabaseTls", serde_json::to_string(&options.database_tls)?),
         ("OwnSecretNames", options.own_secret_names.clone()),
+        ("RoleTableName", options.role_table.clone()),
         ("VpcId", "vpc-0local".to_owned()),
         ("SubnetIds", "subnet-0local1,subnet-0local2".to_owned()),
     ];
@@ -312,6 +365,7 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
 /// What the template's paths lead to: the committed definition, and the steps as they are built.
 struct Committed<'a> {
     cloud: &'a LocalCloud,
+    stack: &'a Stack,
     functions: &'a Functions,
 }
 
@@ -320,7 +374,8 @@ impl Artefacts for Committed<'_> {
         let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str());
         let step = STEPS.into_iter().find(|step| Some(step.name) == stem);
         let step = step.ok_or_else(|| format!("`{path}` is the package of no step"))?;
-        function_kind(self.cloud, step, self.functions).map_err(|error| error.to_string())
+        function_kind(self.cloud, self.stack, step, self.functions)
+            .map_err(|error| error.to_string())
     }
 
     fn text(&self, path: &str) -> Result<String, String> {
@@ -408,13 +463,18 @@ pub fn replace_function(
         .settings(&root(stack), &name)
         .map_err(|error| anyhow!("{error}"))?;
     cloud
-        .add_function(settings, function_kind(cloud, step, functions)?)
+        .add_function(settings, function_kind(cloud, stack, step, functions)?)
         .map_err(|error| anyhow!("{error}"))
 }
 
-fn function_kind(cloud: &LocalCloud, step: Step, functions: &Functions) -> Result<FunctionKind> {
+fn function_kind(
+    cloud: &LocalCloud,
+    stack: &Stack,
+    step: Step,
+    functions: &Functions,
+) -> Result<FunctionKind> {
     match functions {
-        Functions::InProcess { count_work } => Ok(in_process(cloud, step, *count_work)),
+        Functions::InProcess { count_work } => Ok(in_process(cloud, stack, step, *count_work)),
         Functions::Processes { directory } => Ok(FunctionKind::process(binary(directory, step)?)),
     }
 }
@@ -432,9 +492,9 @@ fn binary(directory: &Path, step: Step) -> Result<PathBuf> {
 }
 
 /// The step as the deployed binary runs it, less the Runtime API.
-fn in_process(cloud: &LocalCloud, step: Step, count_work: bool) -> FunctionKind {
+fn in_process(cloud: &LocalCloud, stack: &Stack, step: Step, count_work: bool) -> FunctionKind {
     let clients: Arc<OnceLock<Clients>> = Arc::default();
-    let configuration = Configuration::of(cloud, cloud.region());
+    let configuration = Configuration::of(cloud, &stack.region);
     let world_clock = Arc::clone(cloud.world().clock());
     let clock = Clock::new(move || world_clock.now());
     FunctionKind::in_process(move |invocation: Invocation| {

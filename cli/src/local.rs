@@ -54,6 +54,8 @@ pub struct LocalOptions {
     pub own_secret_names: String,
     /// A restore by schedule.
     pub schedule: Option<ScheduledRestore>,
+    /// The table that says which region is active; empty for a pipeline in one region.
+    pub role_table: String,
 }
 
 impl LocalOptions {
@@ -80,6 +82,25 @@ impl LocalOptions {
                 .to_owned(),
             own_secret_names: "*/*".to_owned(),
             schedule: None,
+            role_table: String::new(),
+        }
+    }
+}
+
+impl LocalOptions {
+    /// What the pipeline's stack is deployed with, beside this RDS.
+    pub fn deployment(&self, rds: &Rds) -> DeploymentOptions {
+        DeploymentOptions {
+            flows: self.flows.clone(),
+            production_targets: self.production_targets.clone(),
+            longest_lifetime_hours: self.longest_lifetime_hours,
+            replaceable: self.replaceable.clone(),
+            pointers: self.pointers.clone(),
+            source_secret_arns: self.source_secret_arns.clone(),
+            own_secret_names: self.own_secret_names.clone(),
+            database_tls: database_tls(rds),
+            schedule: self.schedule.clone(),
+            role_table: self.role_table.clone(),
         }
     }
 }
@@ -110,7 +131,7 @@ impl LocalPipeline {
         let rds = RdsSettings {
             seed: options.seed,
             speed: options.speed / clock_speed,
-            ..options.rds
+            ..options.rds.clone()
         };
         let mut cloud = LocalCloud::builder().seed(options.seed).speed(clock_speed);
         if let Some(moment) = options.starting_at {
@@ -127,17 +148,7 @@ impl LocalPipeline {
             account: cloud.account().to_owned(),
             region: cloud.region().to_owned(),
         };
-        let deployment = DeploymentOptions {
-            flows: options.flows,
-            production_targets: options.production_targets,
-            longest_lifetime_hours: options.longest_lifetime_hours,
-            replaceable: options.replaceable,
-            pointers: options.pointers,
-            source_secret_arns: options.source_secret_arns,
-            own_secret_names: options.own_secret_names,
-            database_tls: database_tls(&rds),
-            schedule: options.schedule,
-        };
+        let deployment = options.deployment(&rds);
         deployment::deploy(&cloud, &stack, &deployment, &options.functions).await?;
         let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
         let pipeline = Pipeline::new(&config, stack.clone());

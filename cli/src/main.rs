@@ -74,6 +74,11 @@ enum Command {
         #[command(subcommand)]
         command: ProfileCommand,
     },
+    /// Regions: which of two that the pipeline is deployed in may restore.
+    Region {
+        #[command(subcommand)]
+        command: RegionCommand,
+    },
     /// Reckon what restores cost: AWS's own part, and what the pipeline adds.
     Cost(Box<Cost>),
     /// Show the page of an error code, such as AR0007.
@@ -296,8 +301,42 @@ enum ProfileCommand {
         #[command(flatten)]
         deployed: Deployed,
     },
+    /// Put all profiles of this region into another, in place of those of their names.
+    Copy {
+        /// Such as eu-central-1.
+        #[arg(long, value_name = "REGION")]
+        to_region: String,
+        #[command(flatten)]
+        deployed: Deployed,
+    },
     /// Print the JSON Schema of profiles.
     Schema,
+}
+
+#[derive(Subcommand)]
+enum RegionCommand {
+    /// Show which region is active.
+    Status {
+        #[command(flatten)]
+        roles: Roles,
+    },
+    /// Make this region the active one: refused while restores run in the other, or when it cannot be asked.
+    Activate {
+        /// Do it all the same. What runs in the other region goes on there, now or when it is back.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        roles: Roles,
+    },
+}
+
+#[derive(Args)]
+struct Roles {
+    /// The table that both regions see; the stack's name and `-role` when absent.
+    #[arg(long, value_name = "NAME")]
+    role_table: Option<String>,
+    #[command(flatten)]
+    deployed: Deployed,
 }
 
 #[derive(Args)]
@@ -387,6 +426,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }) => change_expiry(&restore_id, Wanted::Now, &deployed).await,
             Command::Fleet { command } => fleet(command).await,
             Command::Profile { command } => profile(command).await,
+            Command::Region { command } => region(command).await,
             Command::Cost(arguments) => reckon(&arguments),
             Command::Explain { code } => explain(code.as_deref()),
         }
@@ -768,6 +808,23 @@ async fn profile(command: ProfileCommand) -> Result<ExitCode> {
                 print(&format!("{name} is version {version}"))?;
             }
         }
+        ProfileCommand::Copy {
+            to_region,
+            deployed,
+        } => {
+            let pipeline = Pipeline::connect(&deployed.stack).await?;
+            let copied = pipeline.copy_profiles(&to_region).await?;
+            if deployed.json {
+                print_json(&copied)?;
+            } else {
+                for kept in &copied {
+                    print(&format!(
+                        "{} is version {} in {to_region}",
+                        kept.name, kept.version
+                    ))?;
+                }
+            }
+        }
         ProfileCommand::Show { name, deployed } => {
             let pipeline = Pipeline::connect(&deployed.stack).await?;
             let kept = pipeline.profile(&name).await?;
@@ -790,6 +847,57 @@ async fn profile(command: ProfileCommand) -> Result<ExitCode> {
             }
             profiles.iter().for_each(tell_problem);
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn region(command: RegionCommand) -> Result<ExitCode> {
+    let (
+        Roles {
+            role_table,
+            deployed,
+        },
+        activate,
+    ) = match command {
+        RegionCommand::Status { roles } => (roles, None),
+        RegionCommand::Activate { force, roles } => (roles, Some(force)),
+    };
+    let pipeline = Pipeline::connect(&deployed.stack).await?;
+    let table = role_table.unwrap_or_else(|| pipeline.stack.role_table());
+    let here = &pipeline.stack.region;
+    let Some(force) = activate else {
+        let role = pipeline.role(&table).await?;
+        if deployed.json {
+            print_json(&json!({"region": here, "role": role}))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        print(&match role {
+            Some(role) => format!(
+                "active     {}\nepoch      {}\nsince      {}\nby         {}\nhere       {here}",
+                role.active_region, role.epoch, role.since, role.by
+            ),
+            None => format!("active     none yet\nhere       {here}"),
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let now = Clock::system().now();
+    let activated = pipeline.activate(&table, force, now).await?;
+    if deployed.json {
+        print_json(&activated)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let epoch = activated.role.epoch;
+    print(&if activated.changed {
+        format!("{here} is active (epoch {epoch})")
+    } else {
+        format!("{here} was active before (epoch {epoch})")
+    })?;
+    if !activated.still_running.is_empty() {
+        let running = activated.still_running.join(", ");
+        tell(&format!("still running in the other region: {running}"));
+    }
+    if let Some(reason) = activated.not_asked {
+        tell(&format!("the other region could not be asked: {reason}"));
     }
     Ok(ExitCode::SUCCESS)
 }

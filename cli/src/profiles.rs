@@ -56,6 +56,28 @@ impl Pipeline {
             })
     }
 
+    /// Puts all profiles of this region into another, in place of those of their names. What else is there stays.
+    /// Returns them as they are kept there.
+    ///
+    /// # Errors
+    /// When one is no profile or the regions are the same, which then changes nothing; what Parameter Store refuses.
+    pub async fn copy_profiles(&self, to_region: &str) -> Result<Vec<Kept>> {
+        if to_region == self.stack.region {
+            bail!("the profiles are in {to_region}: expected another region");
+        }
+        let mut profiles = self.profiles().await?;
+        for kept in &profiles {
+            Profile::read(&kept.text)
+                .map_err(|problem| anyhow!("profile `{}`: {problem}", kept.name))?;
+        }
+        let there = self.in_region(to_region);
+        for kept in &mut profiles {
+            let put = there.put_profile(&kept.name, &kept.text).await;
+            kept.version = put.with_context(|| format!("cannot copy to {to_region}"))?;
+        }
+        Ok(profiles)
+    }
+
     /// A profile as it is kept.
     ///
     /// # Errors

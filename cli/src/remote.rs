@@ -28,7 +28,7 @@ pub struct Pipeline {
     pub(crate) config: SdkConfig,
     pub(crate) sfn: aws_sdk_sfn::Client,
     sts: aws_sdk_sts::Client,
-    dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
 }
 

@@ -52,6 +52,11 @@ impl Stack {
         format!("{}-state", self.name)
     }
 
+    /// The role table of a pipeline in two regions, unless it was called otherwise.
+    pub fn role_table(&self) -> String {
+        format!("{}-role", self.name)
+    }
+
     /// The topic for outcomes.
     pub fn topic_name(&self) -> String {
         format!("{}-outcomes", self.name)
@@ -71,6 +76,7 @@ impl Stack {
             settings_parameter: format!("/{}/settings", self.name),
             profiles_path: format!("/{}/profiles", self.name),
             state_machine_arn: Some(self.state_machine_arn()),
+            role_table: None,
         }
     }
 }

@@ -1,5 +1,10 @@
 //! DynamoDB: the embedded engine `dynoxide`, one database for every account and region.
 //!
+//! A global table with multi-Region strong consistency is one table that several regions
+//! see: that is what its consistent reads and conditional writes amount to. What such a
+//! table lacks on AWS, transactions and TTL, is refused; regions that lose each other are
+//! not modelled, and neither is a read that does not ask for consistency and gets old data.
+//!
 //! The engine runs in memory and answers as Amazon's does, error texts included.
 //! Its stream and TTL clock is the world's. It never sweeps by itself, so an item
 //! past its TTL stays until [`DynamoDb::expire_items`] is called, as on AWS it may
@@ -40,6 +45,8 @@ pub struct DynamoDb {
     /// What policies see of a table, by account, region and ARN. They ask at every call, and the engine
     /// counts a table's items to describe it; so it is kept until a table changes.
     known: Mutex<BTreeMap<(String, String, String), Known>>,
+    /// Every replica of a global table, by account, region and table: the region whose database holds it.
+    replicas: Mutex<BTreeMap<(String, String, String), String>>,
 }
 
 impl DynamoDb {
@@ -50,6 +57,7 @@ impl DynamoDb {
             clock,
             databases: Mutex::default(),
             known: Mutex::default(),
+            replicas: Mutex::default(),
         }
     }
 
@@ -65,6 +73,97 @@ impl DynamoDb {
                 .map_err(|error| ApiError::new(500, "InternalServerError", error.to_string()))
         };
         databases.into_iter().map(sweep).sum()
+    }
+
+    /// The region whose database holds this table of a caller's region, if it is a replica of a global table.
+    fn home(&self, caller: &Caller, table: &str) -> Option<String> {
+        let replicas = self.replicas.lock();
+        let replicas = replicas.unwrap_or_else(PoisonError::into_inner);
+        let place = (
+            caller.account.clone(),
+            caller.region.clone(),
+            table.to_owned(),
+        );
+        replicas.get(&place).cloned()
+    }
+
+    /// The database that a request about this table goes to.
+    fn database_of(&self, caller: &Caller, table: Option<&str>) -> Result<Database, DynoxideError> {
+        match table.and_then(|table| self.home(caller, table)) {
+            None => self.database(caller),
+            Some(region) => self.database(&Caller {
+                region,
+                ..caller.clone()
+            }),
+        }
+    }
+
+    /// Makes a table a global one, as UpdateTable does with `ReplicaUpdates`: with strong consistency, in three
+    /// Regions, of which one may be a witness, and while it is empty.
+    fn replicate(&self, caller: &Caller, asked: &Value) -> Result<String, Refusal> {
+        let invalid = |text: &str| Refusal::from(ApiError::new(400, "ValidationException", text));
+        let table = asked["TableName"].as_str().unwrap_or_default();
+        let regions = |member: &str| -> Vec<String> {
+            let updates = asked[member].as_array().into_iter().flatten();
+            updates
+                .filter_map(|update| update["Create"]["RegionName"].as_str())
+                .map(str::to_owned)
+                .collect()
+        };
+        let (replicas, witnesses) = (
+            regions("ReplicaUpdates"),
+            regions("GlobalTableWitnessUpdates"),
+        );
+        if asked["MultiRegionConsistency"] != "STRONG" {
+            return Err(invalid(
+                "the local cloud has global tables with MultiRegionConsistency STRONG only",
+            ));
+        }
+        if replicas.is_empty() || replicas.len() + witnesses.len() != 2 {
+            return Err(invalid(
+                "a table with multi-Region strong consistency is in three Regions, one of which may be a witness",
+            ));
+        }
+        let database = self.database(caller)?;
+        let name = json!({ "TableName": table }).to_string();
+        let items = run(&database, "Scan", &name)?;
+        let items: Value = serde_json::from_str(&items).unwrap_or_default();
+        if items["Count"] != 0 {
+            return Err(invalid("the table has items: it must be empty"));
+        }
+        let mut known = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        for region in replicas.into_iter().chain([caller.region.clone()]) {
+            let place = (caller.account.clone(), region, table.to_owned());
+            known.insert(place, caller.region.clone());
+        }
+        drop(known);
+        let described = run(&database, "DescribeTable", &name)?;
+        let described: Value = serde_json::from_str(&described).unwrap_or_default();
+        Ok(json!({ "TableDescription": described["Table"] }).to_string())
+    }
+
+    /// Refuses what a global table with strong consistency does not have.
+    fn permit(&self, caller: &Caller, operation: &str, asked: &Value) -> Result<(), ApiError> {
+        let global = |table: &Value| {
+            let table = table["TableName"].as_str();
+            table.is_some_and(|table| self.home(caller, table).is_some())
+        };
+        let refused = match operation {
+            "UpdateTimeToLive" | "DeleteTable" => global(asked),
+            "TransactWriteItems" | "TransactGetItems" => {
+                let items = asked["TransactItems"].as_array().into_iter().flatten();
+                items
+                    .filter_map(Value::as_object)
+                    .flat_map(serde_json::Map::values)
+                    .any(global)
+            }
+            _ => false,
+        };
+        if refused {
+            let text = format!("{operation} is not possible with a multi-Region strong table");
+            return Err(ApiError::new(400, "ValidationException", text));
+        }
+        Ok(())
     }
 
     fn database(&self, caller: &Caller) -> Result<Database, DynoxideError> {
@@ -96,12 +195,18 @@ impl DynamoDb {
             "arn:aws:dynamodb:{}:{}:",
             request.caller.region, request.caller.account
         );
-        let database = self.database(&request.caller)?;
-        let answer = run(
-            &database,
-            operation,
-            &body.replace(&own_prefix, ENGINE_ARN_PREFIX),
-        );
+        let asked: Value = serde_json::from_str(body).unwrap_or_default();
+        self.permit(&request.caller, operation, &asked)?;
+        let database = self.database_of(&request.caller, asked["TableName"].as_str())?;
+        let answer = if operation == "UpdateTable" && asked.get("ReplicaUpdates").is_some() {
+            self.replicate(&request.caller, &asked)
+        } else {
+            run(
+                &database,
+                operation,
+                &body.replace(&own_prefix, ENGINE_ARN_PREFIX),
+            )
+        };
         if CHANGE_TABLES.contains(&operation) {
             self.known().clear();
         }
@@ -136,7 +241,8 @@ impl Service for DynamoDb {
         if let Some(found) = known.get(&key) {
             return Some(found.clone());
         }
-        let found = describe(&self.database(caller).ok()?, name)?;
+        let table = name.split_once(":table/").map(|(_, path)| path);
+        let found = describe(&self.database_of(caller, table).ok()?, name)?;
         known.insert(key, found.clone());
         Some(found)
     }

@@ -20,6 +20,7 @@ mod plans;
 mod rds_failures;
 mod reaper;
 mod redrive;
+mod regions;
 mod restores;
 mod schedules;
 mod sources;

@@ -152,6 +152,8 @@ codes! {
     AR0061 Rejected "fleet too large"
     AR0062 Rejected "members of a fleet share a target"
     AR0063 Conflict "fleet id already used"
+    AR0064 Rejected "this region is not active"
+    AR0065 Conflict "restore belongs to another execution"
     AR0099 Defect "defect in the pipeline"
 }
 
@@ -336,6 +338,8 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
         | "ServiceUnavailableException"
         | "TransactionConflictException"
         | "TransactionInProgressException"
+        // Of a global table: a request in another region is writing the same item.
+        | "ReplicatedWriteConflictException"
         | "RequestTimeout"
         | "RequestTimeoutException"
         | "ThrottledException"

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod profile;
 pub mod queue;
 pub mod rds;
+pub mod region;
 pub mod report;
 pub mod request;
 pub mod runtime;

@@ -27,6 +27,9 @@ pub struct Settings {
     pub profiles_path: String,
     /// The state machine, which only the functions that start restores are told: [`Self::STATE_MACHINE_VARIABLE`].
     pub state_machine_arn: Option<String>,
+    /// The table that says which region is active, which only pipelines in two regions have:
+    /// [`Self::ROLE_TABLE_VARIABLE`].
+    pub role_table: Option<String>,
 }
 
 impl Settings {
@@ -41,6 +44,9 @@ impl Settings {
 
     /// The variable of [`Self::state_machine_arn`].
     pub const STATE_MACHINE_VARIABLE: &'static str = "AURORA_RESTORE_STATE_MACHINE_ARN";
+
+    /// The variable of [`Self::role_table`].
+    pub const ROLE_TABLE_VARIABLE: &'static str = "AURORA_RESTORE_ROLE_TABLE";
 
     /// Reads the environment through `variable`.
     ///
@@ -57,6 +63,7 @@ impl Settings {
             settings_parameter: read(settings)?,
             profiles_path: read(profiles)?,
             state_machine_arn: given(Self::STATE_MACHINE_VARIABLE),
+            role_table: given(Self::ROLE_TABLE_VARIABLE),
         })
     }
 
@@ -93,6 +100,8 @@ impl Settings {
         let mut environment: Vec<_> = Self::VARIABLES.into_iter().zip(values).collect();
         let arn = self.state_machine_arn.clone();
         environment.extend(arn.map(|arn| (Self::STATE_MACHINE_VARIABLE, arn)));
+        let role_table = self.role_table.clone();
+        environment.extend(role_table.map(|name| (Self::ROLE_TABLE_VARIABLE, name)));
         environment
     }
 }
@@ -474,6 +483,7 @@ mod tests {
             settings_parameter: "/s".into(),
             profiles_path: "/p".into(),
             state_machine_arn: Some("m".into()),
+            role_table: Some("r".into()),
         };
         let environment = settings.to_environment();
         let read = Settings::read(|name| {

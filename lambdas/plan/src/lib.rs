@@ -12,6 +12,7 @@ mod resolve;
 
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::plan::ApprovalNeeded;
+use aurora_restore_core::region::{self, Claimant};
 use aurora_restore_core::settings::{DeployedSettings, read_parameter};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::{Context, Plan, Restore, Step, StepError, approval, profile};
@@ -85,12 +86,18 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Resolves, checks and records.
 ///
 /// # Errors
-/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040 and AR0051: see each.
+/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040, AR0051, AR0064 and AR0065: see each.
 pub async fn plan(
     context: &Context,
     execution: Execution<'_>,
     input: &Value,
 ) -> Result<Answer, StepError> {
+    let claimant = Claimant {
+        id: execution.id,
+        execution_arn: execution.arn,
+        started_at: execution.started_at,
+    };
+    region::admit(context, claimant).await?;
     let restore = match Restore::find(context, execution.id).await? {
         Some(recorded) => recorded.of_execution(execution.started_at)?,
         None => {

@@ -13,7 +13,7 @@ use aurora_restore_core::errors::{AR0001, AR0031, AR0034, wire_code};
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer};
-use aurora_restore_core::{Context, Step, StepError, approval, request};
+use aurora_restore_core::{Context, Step, StepError, approval, region, request};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub use schedule::restore_id;
 pub const STEP: Step = Step { name: "start", run };
 
 /// The metrics that this step emits.
-pub const METRICS: [&str; 1] = ["RestoresStarted"];
+pub const METRICS: [&str; 2] = ["RestoresStarted", "NotActive"];
 
 /// Step Functions takes an input of at most 256 KiB (StartExecution).
 const INPUT_BYTES_MAX: usize = 262_144;
@@ -49,10 +49,29 @@ pub struct Started {
     pub started: bool,
 }
 
+/// A schedule that fired on the passive side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NotActive {
+    restore_id: String,
+    started: bool,
+    not_active: String,
+}
+
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = request::from_value(event).map_err(malformed)?;
         let id = restore_id(&event.schedule, &event.scheduled_time)?;
+        // The same schedule is deployed in the active region and fires there, too: nothing is wrong here.
+        if let Some(passive) = region::passive(context).await? {
+            tracing::info!(restoreId = id.as_str(), "not active here: {passive}");
+            metrics::emit(context, &[], &[(METRICS[1], Unit::Count, 1.0)]);
+            return answer(&NotActive {
+                restore_id: id.as_str().to_owned(),
+                started: false,
+                not_active: passive.message().to_owned(),
+            });
+        }
         let by = format!("schedule {}", event.schedule);
         answer(&start(context, &id, &event.request, &by).await?)
     })

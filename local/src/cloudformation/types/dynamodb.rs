@@ -63,13 +63,101 @@ const PROPERTIES: &[Property] = &[
     optional("Tags", TAGS),
 ];
 
-pub(super) const TYPES: &[ResourceType] = &[ResourceType {
-    name: "AWS::DynamoDB::Table",
-    properties: PROPERTIES,
-    attributes: &["Arn"],
-    create: |making, _| Box::pin(create(making)),
-    delete: |making, table| Box::pin(delete(making, table)),
-}];
+const GLOBAL_PROPERTIES: &[Property] = &[
+    optional("TableName", Shape::Text),
+    optional("BillingMode", Shape::Text),
+    required(
+        "AttributeDefinitions",
+        Shape::List(&Shape::Record(&[
+            required("AttributeName", Shape::Text),
+            required("AttributeType", Shape::Text),
+        ])),
+    ),
+    required("KeySchema", KEY_SCHEMA),
+    optional("MultiRegionConsistency", Shape::Text),
+    optional(
+        "GlobalTableWitnesses",
+        Shape::List(&Shape::Record(&[required("Region", Shape::Text)])),
+    ),
+    required(
+        "Replicas",
+        Shape::List(&Shape::Record(&[
+            required("Region", Shape::Text),
+            optional("DeletionProtectionEnabled", Shape::Flag),
+            optional(
+                "PointInTimeRecoverySpecification",
+                Shape::Record(&[
+                    optional("PointInTimeRecoveryEnabled", Shape::Flag),
+                    optional("RecoveryPeriodInDays", Shape::Integer),
+                ]),
+            ),
+        ])),
+    ),
+    optional(
+        "SSESpecification",
+        Shape::Record(&[
+            required("SSEEnabled", Shape::Flag),
+            optional("SSEType", Shape::Text),
+        ]),
+    ),
+];
+
+pub(super) const TYPES: &[ResourceType] = &[
+    ResourceType {
+        name: "AWS::DynamoDB::Table",
+        properties: PROPERTIES,
+        attributes: &["Arn"],
+        create: |making, _| Box::pin(create(making)),
+        delete: |making, table| Box::pin(delete(making, table)),
+    },
+    ResourceType {
+        name: "AWS::DynamoDB::GlobalTable",
+        properties: GLOBAL_PROPERTIES,
+        attributes: &["Arn"],
+        create: |making, _| Box::pin(create_global(making)),
+        delete: |making, table| Box::pin(delete(making, table)),
+    },
+];
+
+/// Makes the table where the stack is, and then the replicas, as UpdateTable does.
+async fn create_global(making: &Making<'_>) -> Result<Made, ApiError> {
+    let name = making.name("TableName", 255);
+    let regions = |property: &str| -> Vec<&str> {
+        let listed = making.value(property).and_then(Value::as_array);
+        let listed = listed.into_iter().flatten();
+        listed.filter_map(|one| one["Region"].as_str()).collect()
+    };
+    let replicas = regions("Replicas");
+    if !replicas.contains(&making.caller.region.as_str()) {
+        return Err(refused(format!(
+            "Replicas must contain the Region of the stack: {}",
+            making.caller.region
+        )));
+    }
+    let mut request = making.picked(&["BillingMode", "AttributeDefinitions", "KeySchema"]);
+    request.insert("TableName".to_owned(), name.as_str().into());
+    let target = "DynamoDB_20120810.CreateTable";
+    making
+        .call("dynamodb", target, Value::Object(request))
+        .await?;
+    let create = |regions: Vec<&str>| -> Vec<Value> {
+        let others = regions.into_iter();
+        others
+            .filter(|region| *region != making.caller.region)
+            .map(|region| json!({"Create": {"RegionName": region}}))
+            .collect()
+    };
+    let request = json!({
+        "TableName": name,
+        "MultiRegionConsistency": making.value("MultiRegionConsistency"),
+        "ReplicaUpdates": create(replicas),
+        "GlobalTableWitnessUpdates": create(regions("GlobalTableWitnesses")),
+    });
+    making
+        .call("dynamodb", "DynamoDB_20120810.UpdateTable", request)
+        .await?;
+    Ok(Made::new(&name).with("Arn", making.arn("dynamodb", &format!("table/{name}"))))
+}
 
 async fn create(making: &Making<'_>) -> Result<Made, ApiError> {
     let name = making.name("TableName", 255);
