@@ -114,9 +114,7 @@ async fn cleanup(context: &Context, event: Value) -> Result<Value, StepError> {
         if ownership::is_tagged(snapshot.tag_list(), &restore.plan().restore_id) {
             let _ = client
                 .delete_db_cluster_snapshot()
-                .set_db_cluster_snapshot_identifier(
-                    snapshot.db_cluster_snapshot_identifier.clone(),
-                )
+                .set_db_cluster_snapshot_identifier(snapshot.db_cluster_snapshot_identifier.clone())
                 .send()
                 .await
                 .is_ok();

@@ -64,6 +64,7 @@ fn refuse(scene: &Scene, call: &str) {
 }
 
 pub(crate) async fn renamed_and_undone(scene: &Scene) -> Result<(), String> {
+    scene.reaper_comes(false).await;
     let serving = scene.serve(TARGET).await;
     let execution = scene.start("restore-1", request(scene)).await;
     in_state(scene, &execution, "Switch").await?;
@@ -110,7 +111,13 @@ pub(crate) async fn renamed_and_stopped(scene: &Scene) -> Result<(), String> {
         "the end",
         &outcome_of(scene, "restore-1").await,
         "FailedClean",
-    )
+    )?;
+    let found = aurora_restore_core::rds::find_cluster(&rds, TARGET).await;
+    let found = found.ok().flatten();
+    let id = found
+        .as_ref()
+        .and_then(|found| found.db_cluster_resource_id());
+    expect("who serves", id.unwrap_or_default(), &serving.resource_id)
 }
 
 /// What points to nothing yet.
