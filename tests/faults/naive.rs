@@ -66,6 +66,9 @@ async fn restore(context: &Context, event: Value) -> Result<Value, StepError> {
         .enable_iam_database_authentication(target.iam_authentication)
         .set_preferred_backup_window(target.backup_window.clone())
         .publicly_accessible(target.publicly_accessible)
+        .set_enable_cloudwatch_logs_exports(Some(target.log_exports.clone()))
+        .set_network_type(target.network_type.clone())
+        .engine_lifecycle_support("open-source-rds-extended-support-disabled")
         .set_tags(Some(ownership::tags(plan, plan.expires_at)));
     let made = asked
         .send()
