@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use local_cloud::ApiError;
+use local_cloud::faults::{Fault, Faults};
 use local_cloud::rds::{Kind, Trouble};
 use pipeline_tests::{SOURCE, Scene, TARGET, quarantine};
 use serde_json::json;
@@ -32,6 +33,27 @@ async fn a_snapshot_that_does_not_exist_is_named() {
         "{}",
         run.failure().1
     );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_whose_record_nobody_may_read_is_told_as_a_failure() {
+    let scene = Scene::metadata().await;
+    let cloud = &scene.local.cloud;
+    let faults = Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    for operation in ["GetItem", "Query"] {
+        let call = format!("aurora-restore-notify dynamodb:{operation}#1");
+        faults.arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
+    }
+    let missing = json!({"source": {"snapshot": "orders-prod-9"}});
+    let execution = scene.start("restore-1", scene.request_with(missing)).await;
+    execution.finished().await;
+    let told = scene.local.cloud.sns().messages();
+    let told = told[0].subject.as_deref().unwrap();
+    assert_eq!(told, "FailedClean: restore-1");
+    let path = execution.history().states_entered();
+    assert_eq!(path.last().map(String::as_str), Some("FailedClean"));
     scene.local.shutdown().await;
 }
 

@@ -85,7 +85,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
         let event: Event = read_event(event)?;
         let id = RestoreId::parse(&event.restore_id)?;
         // Without a failure the state machine comes here once the restore is in service.
-        let known = Some(Status::Restored);
+        let known = event.failed.is_none().then_some(Status::Restored);
         answer(&notify(context, &id, event.failed, known).await?)
     })
 }
