@@ -5,6 +5,7 @@ use std::time::Duration;
 use local_cloud::ApiError;
 use local_cloud::faults::{Fault, Faults};
 use local_cloud::rds::{Kind, Trouble};
+use pipeline_tests::paths::REFUSED_BY_PLAN;
 use pipeline_tests::{SOURCE, Scene, TARGET, quarantine};
 use serde_json::json;
 
@@ -15,19 +16,7 @@ async fn a_snapshot_that_does_not_exist_is_named() {
         .restore(scene.request_with(json!({"source": {"snapshot": "orders-prod-9"}})))
         .await;
     run.assert_failed_clean("AR0007");
-    assert_eq!(
-        run.path(),
-        [
-            "Begin",
-            "Plan",
-            "Undo",
-            "WaitForUndo",
-            "IsUndoDone",
-            "NotifyFailure",
-            "HowDidItEnd",
-            "FailedClean"
-        ]
-    );
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     assert!(
         run.failure().1.contains("orders-prod-9"),
         "{}",

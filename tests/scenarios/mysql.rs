@@ -2,29 +2,9 @@
 
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
+use pipeline_tests::paths::SHORTEST;
 use pipeline_tests::{APP_ROLE, MASTER, SOURCE, Scene, TARGET, credentials, step};
 use serde_json::{Value, json};
-
-/// The states of a restore without a copy and without readers: the same as PostgreSQL's.
-const SHORTEST: [&str; 17] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
-];
 
 /// The states of a restore that fails in Verify, to its end.
 const FAILS_IN_VERIFY: [&str; 18] = [

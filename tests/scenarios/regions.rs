@@ -16,6 +16,7 @@ use aurora_restore_core::{Clients, Context};
 use local_cloud::Request;
 use local_cloud::layer::{Answer, Layer};
 use local_cloud::rds::Data;
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{SNAPSHOT, Scene, seed};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -26,36 +27,6 @@ const SECOND: &str = "eu-central-1";
 const WITNESS: &str = "eu-west-3";
 /// The role table of both.
 const TABLE: &str = "aurora-restore-role";
-
-const REFUSED: [&str; 8] = [
-    "Begin",
-    "Plan",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
-const RESTORED: [&str; 17] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
-];
 
 /// A pipeline in the scene's region, the same in [`SECOND`], and the table between them. Nobody is active yet.
 struct Two {
@@ -138,7 +109,7 @@ async fn the_passive_region_refuses_and_makes_nothing_until_it_is_activated() {
     // Nobody is active: both refuse.
     let run = scene.restore_as("too-early", scene.request()).await;
     run.assert_failed_clean("AR0064");
-    assert_eq!(run.path(), REFUSED);
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     let (_, cause) = run.failure();
     assert!(cause.contains("no region was made active yet"), "{cause}");
 
@@ -147,7 +118,7 @@ async fn the_passive_region_refuses_and_makes_nothing_until_it_is_activated() {
     assert_eq!((activated.changed, activated.role.epoch), (true, 1));
     let run = scene.restore_as("refused-here", scene.request()).await;
     run.assert_failed_clean("AR0064");
-    assert_eq!(run.path(), REFUSED);
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     let (_, cause) = run.failure();
     assert!(
         cause.contains("eu-west-1 is passive: eu-central-1 is active"),
@@ -157,7 +128,7 @@ async fn the_passive_region_refuses_and_makes_nothing_until_it_is_activated() {
     let far = two.start(&two.second, "far", &two.far_request()).await;
     far.finished().await;
     let path = far.history().states_entered();
-    assert_eq!(path, RESTORED, "{:?}", far.outcome());
+    assert_eq!(path, SHORTEST, "{:?}", far.outcome());
     let there = format!(":{SECOND}:");
     let clusters: Vec<String> = scene
         .new_resources()
@@ -174,11 +145,11 @@ async fn the_passive_region_refuses_and_makes_nothing_until_it_is_activated() {
     let again = two.activate(two.first(), false).await.unwrap();
     assert_eq!((again.changed, again.role.epoch), (false, 2));
     let run = scene.restore_as("home", scene.request()).await;
-    assert_eq!(run.path(), RESTORED, "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     let late = two.start(&two.second, "late", &two.far_request()).await;
     late.finished().await;
     assert_eq!(failure(&late).0, "AR0064");
-    assert_eq!(late.history().states_entered(), REFUSED);
+    assert_eq!(late.history().states_entered(), REFUSED_BY_PLAN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +205,7 @@ async fn a_schedule_that_fires_in_both_regions_starts_one_restore() {
     let second = scene.local.cloud.step_functions().execution(&arn).unwrap();
     second.finished().await;
     assert_eq!(failure(&second).0, "AR0065");
-    assert_eq!(second.history().states_entered(), REFUSED);
+    assert_eq!(second.history().states_entered(), REFUSED_BY_PLAN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +240,7 @@ async fn a_restore_that_one_region_claimed_is_never_run_by_the_other() {
         cause.contains("restore `restore-1` belongs to eu-west-1 since"),
         "{cause}"
     );
-    assert_eq!(far.history().states_entered(), REFUSED);
+    assert_eq!(far.history().states_entered(), REFUSED_BY_PLAN);
     assert_eq!(scene.new_resources(), clusters);
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
     let arn = two.first().stack.execution_arn("restore-1");
@@ -349,7 +320,7 @@ async fn a_role_that_moves_while_plan_claims_is_found_out_before_anything_is_mad
     }));
     let run = scene.restore(scene.request()).await;
     run.assert_failed_clean("AR0064");
-    assert_eq!(run.path(), REFUSED);
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     // The claim stays: not even now does the other run it.
     scene.copy_to_region(SECOND).await;
     let far = two

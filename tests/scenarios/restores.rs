@@ -1,29 +1,9 @@
 //! Restores that succeed.
 
 use aurora_restore::local::FINAL_GROUP;
+use pipeline_tests::paths::SHORTEST;
 use pipeline_tests::{APP_ROLE, SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
 use serde_json::json;
-
-/// The states of a restore without a copy and without readers.
-const SHORTEST: [&str; 17] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
-];
 
 #[tokio::test(start_paused = true)]
 async fn a_restored_cluster_holds_the_data_and_answers_only_to_the_new_password() {

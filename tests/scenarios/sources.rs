@@ -8,43 +8,11 @@ use aurora_restore::local::LocalOptions;
 use aurora_restore_core::names::RestoreId;
 use aws_sdk_rds::types::DbCluster;
 use local_cloud::rds::{AuditRecord, Data};
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-/// The states of a restore that copies nothing: whatever the source is.
-const WITHOUT_A_COPY: [&str; 17] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
-];
-
-/// The states of a restore that Plan refuses.
-const REFUSED_BY_PLAN: [&str; 8] = [
-    "Begin",
-    "Plan",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
 
 const MINUTES: fn(u64) -> Duration = |minutes| Duration::from_secs(60 * minutes);
 
@@ -111,7 +79,7 @@ async fn a_cluster_is_restored_as_it_was_at_a_point_in_time() {
         .restore(from(&scene, json!({"pointInTime": text(at)})))
         .await;
 
-    assert_eq!(run.path(), WITHOUT_A_COPY, "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     run.assert_told("Restored");
     assert_eq!(restoring_calls(&scene), ["RestoreDBClusterToPointInTime"]);
     let target = run.report.target.clone().unwrap();
@@ -135,7 +103,7 @@ async fn the_latest_point_in_time_is_resolved_once_and_to_a_whole_second() {
     let run = scene
         .restore(from(&scene, json!({"pointInTime": "latest"})))
         .await;
-    assert_eq!(run.path(), WITHOUT_A_COPY, "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     let target = run.report.target.clone().unwrap();
     assert_eq!(orders(&scene, &target.secret_arn).await, 7);
     let data_from = run.report.data_from.clone().unwrap();
@@ -164,7 +132,7 @@ async fn a_restored_point_in_time_can_be_gone_back_to_again() {
     let again = scene
         .restore_as("restore-2", scene.request_with(flows))
         .await;
-    assert_eq!(again.path(), WITHOUT_A_COPY, "{:?}", again.report.cause);
+    assert_eq!(again.path(), SHORTEST, "{:?}", again.report.cause);
     let again = again.report.target.clone().unwrap();
     let (endpoint, master) = (
         scene.endpoint("again-staging").await,
@@ -180,7 +148,7 @@ async fn a_clone_holds_what_is_there_when_it_is_asked_for_and_shares_the_volume(
     let scene = Scene::real().await;
     delete_orders(&scene, 42).await;
     let run = scene.restore(from(&scene, json!({"clone": true}))).await;
-    assert_eq!(run.path(), WITHOUT_A_COPY, "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     assert_eq!(restoring_calls(&scene), ["RestoreDBClusterToPointInTime"]);
     let target = run.report.target.clone().unwrap();
     assert_eq!(orders(&scene, &target.secret_arn).await, 42);
@@ -547,7 +515,7 @@ async fn an_encrypted_snapshot_of_another_account_in_another_region_is_copied_tw
     let run = scene.restore(request).await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     let mut path = TWO_COPIES.to_vec();
-    path.extend(&WITHOUT_A_COPY[4..]);
+    path.extend(&SHORTEST[4..]);
     assert_eq!(run.path(), path);
     let home = scene.local.stack.region.clone();
     assert_eq!(copies_to(&scene), [(FAR.to_owned(), None), (home, None)]);

@@ -8,6 +8,7 @@
 )]
 
 pub mod fleet;
+pub mod paths;
 mod replaced;
 
 use std::collections::BTreeMap;
