@@ -143,20 +143,10 @@ impl Pipeline {
     /// What Step Functions refuses.
     pub async fn start(&self, restore_id: &str, input: &Value) -> Result<String> {
         let id = RestoreId::parse(restore_id).map_err(|error| anyhow!(error.report()))?;
-        let started = self
-            .sfn
-            .start_execution()
-            .state_machine_arn(self.stack.state_machine_arn())
-            .name(id.as_str())
-            .input(input.to_string())
-            .send()
-            .await;
-        started
-            .map(|started| started.execution_arn)
-            .map_err(|error| match error.as_service_error() {
-                Some(said) => anyhow!("cannot start restore `{restore_id}`: {said}"),
-                None => anyhow!(error).context(format!("cannot start restore `{restore_id}`")),
-            })
+        let machine = self.stack.state_machine_arn();
+        self.execute(&machine, id.as_str(), input)
+            .await
+            .map_err(|error| error.context(format!("cannot start restore `{restore_id}`")))
     }
 
     /// Starts a fleet; the execution's ARN.
@@ -164,10 +154,17 @@ impl Pipeline {
     /// # Errors
     /// What Step Functions refuses.
     pub async fn start_fleet(&self, name: &str, input: &Value) -> Result<String> {
+        let machine = self.stack.fleet_machine_arn();
+        self.execute(&machine, name, input)
+            .await
+            .map_err(|error| error.context(format!("cannot start fleet `{name}`")))
+    }
+
+    async fn execute(&self, machine: &str, name: &str, input: &Value) -> Result<String> {
         let started = self
             .sfn
             .start_execution()
-            .state_machine_arn(self.stack.fleet_machine_arn())
+            .state_machine_arn(machine)
             .name(name)
             .input(input.to_string())
             .send()
@@ -175,8 +172,8 @@ impl Pipeline {
         started
             .map(|started| started.execution_arn)
             .map_err(|error| match error.as_service_error() {
-                Some(said) => anyhow!("cannot start fleet `{name}`: {said}"),
-                None => anyhow!(error).context(format!("cannot start fleet `{name}`")),
+                Some(said) => anyhow!("{said}"),
+                None => anyhow!(error),
             })
     }
 

@@ -11,16 +11,20 @@ const KEY_SCHEMA: Shape = Shape::List(&Shape::Record(&[
     required("KeyType", Shape::Text),
 ]));
 
+const ATTRIBUTES: Shape = Shape::List(&Shape::Record(&[
+    required("AttributeName", Shape::Text),
+    required("AttributeType", Shape::Text),
+]));
+
+const RECOVERY: Shape = Shape::Record(&[
+    optional("PointInTimeRecoveryEnabled", Shape::Flag),
+    optional("RecoveryPeriodInDays", Shape::Integer),
+]);
+
 const PROPERTIES: &[Property] = &[
     optional("TableName", Shape::Text),
     optional("BillingMode", Shape::Text),
-    required(
-        "AttributeDefinitions",
-        Shape::List(&Shape::Record(&[
-            required("AttributeName", Shape::Text),
-            required("AttributeType", Shape::Text),
-        ])),
-    ),
+    required("AttributeDefinitions", ATTRIBUTES),
     required("KeySchema", KEY_SCHEMA),
     optional(
         "GlobalSecondaryIndexes",
@@ -43,13 +47,7 @@ const PROPERTIES: &[Property] = &[
             required("Enabled", Shape::Flag),
         ]),
     ),
-    optional(
-        "PointInTimeRecoverySpecification",
-        Shape::Record(&[
-            optional("PointInTimeRecoveryEnabled", Shape::Flag),
-            optional("RecoveryPeriodInDays", Shape::Integer),
-        ]),
-    ),
+    optional("PointInTimeRecoverySpecification", RECOVERY),
     optional(
         "SSESpecification",
         Shape::Record(&[
@@ -66,13 +64,7 @@ const PROPERTIES: &[Property] = &[
 const GLOBAL_PROPERTIES: &[Property] = &[
     optional("TableName", Shape::Text),
     optional("BillingMode", Shape::Text),
-    required(
-        "AttributeDefinitions",
-        Shape::List(&Shape::Record(&[
-            required("AttributeName", Shape::Text),
-            required("AttributeType", Shape::Text),
-        ])),
-    ),
+    required("AttributeDefinitions", ATTRIBUTES),
     required("KeySchema", KEY_SCHEMA),
     optional("MultiRegionConsistency", Shape::Text),
     optional(
@@ -84,13 +76,7 @@ const GLOBAL_PROPERTIES: &[Property] = &[
         Shape::List(&Shape::Record(&[
             required("Region", Shape::Text),
             optional("DeletionProtectionEnabled", Shape::Flag),
-            optional(
-                "PointInTimeRecoverySpecification",
-                Shape::Record(&[
-                    optional("PointInTimeRecoveryEnabled", Shape::Flag),
-                    optional("RecoveryPeriodInDays", Shape::Integer),
-                ]),
-            ),
+            optional("PointInTimeRecoverySpecification", RECOVERY),
         ])),
     ),
     optional(
