@@ -320,13 +320,7 @@ async fn an_approval_after_the_restore_was_stopped_makes_nothing() {
     let scene = Scene::metadata().await;
     let execution = waiting(&scene, 60).await;
     scene.reaper_comes(false).await;
-    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
-    let arn = &execution.launch().execution_arn;
-    sfn.stop_execution()
-        .execution_arn(arn)
-        .send()
-        .await
-        .unwrap();
+    scene.stop(&execution).await;
     // Before the reaper came: it is written down, and nobody hears of it.
     let decided = decide(&scene, APPROVER, Verdict::Approved).await.unwrap();
     assert!(decided.recorded && !decided.heard);
@@ -358,13 +352,7 @@ async fn nobody_decides_about_a_restore_that_ended_or_does_not_ask() {
     let missing = refused(decide(&scene, APPROVER, Verdict::Approved).await);
     assert!(missing.contains("does not wait"), "{missing}");
     let execution = waiting(&scene, 60).await;
-    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
-    let arn = &execution.launch().execution_arn;
-    sfn.stop_execution()
-        .execution_arn(arn)
-        .send()
-        .await
-        .unwrap();
+    scene.stop(&execution).await;
     scene.sleep(Duration::from_secs(3_600)).await;
     let ended = refused(decide(&scene, APPROVER, Verdict::Approved).await);
     assert!(ended.contains("has ended, FailedClean"), "{ended}");

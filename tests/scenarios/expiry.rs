@@ -329,12 +329,7 @@ async fn only_the_target_of_a_restored_restore_is_changed_and_nothing_of_others(
 async fn a_target_that_somebody_protected_is_neither_let_go_nor_warned_of() {
     let scene = Scene::real().await;
     living(&scene, Some(2)).await;
-    let protect = scene
-        .rds()
-        .modify_db_cluster()
-        .db_cluster_identifier(TARGET)
-        .deletion_protection(true);
-    protect.apply_immediately(true).send().await.unwrap();
+    scene.protect(TARGET).await;
     scene.sleep(HOUR / 4).await;
     let (code, said) = refused(change(&scene, Wanted::Now).await);
     assert!(code == "AR0055" && said.contains("protected"), "{said}");

@@ -474,12 +474,7 @@ async fn a_target_that_somebody_protected_is_named_soon_with_the_commands_that_r
     );
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForInstances").await;
-    let protect = scene
-        .rds()
-        .modify_db_cluster()
-        .db_cluster_identifier(TARGET)
-        .deletion_protection(true);
-    protect.apply_immediately(true).send().await.unwrap();
+    scene.protect(TARGET).await;
     running.finished().await;
     let run = scene.run("restore-1", running).await;
     assert_eq!(run.failure().0, "AR0019");

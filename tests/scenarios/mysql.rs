@@ -2,31 +2,9 @@
 
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
-use pipeline_tests::paths::SHORTEST;
+use pipeline_tests::paths::{FAILS_IN_VERIFY, SHORTEST};
 use pipeline_tests::{APP_ROLE, MASTER, SOURCE, Scene, TARGET, credentials, step};
 use serde_json::{Value, json};
-
-/// The states of a restore that fails in Verify, to its end.
-const FAILS_IN_VERIFY: [&str; 18] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
 
 #[tokio::test(start_paused = true)]
 async fn a_restored_cluster_of_aurora_mysql_holds_the_data_and_answers_only_to_the_new_password() {

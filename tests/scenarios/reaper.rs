@@ -25,16 +25,6 @@ async fn reap(scene: &Scene) -> Value {
     scene.invoke(step("reap"), json!({})).await.unwrap()
 }
 
-async fn stop(scene: &Scene, execution: &Execution) {
-    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
-    sfn.stop_execution()
-        .execution_arn(&execution.launch().execution_arn)
-        .cause("by hand")
-        .send()
-        .await
-        .unwrap();
-}
-
 async fn report(scene: &Scene, restore_id: &str) -> Option<Report> {
     let now = scene.local.cloud.world().now();
     scene.local.pipeline.report(restore_id, now).await.unwrap()
@@ -129,7 +119,7 @@ async fn an_execution_that_is_stopped_is_undone_and_told_once_whatever_state_it_
         let scene = Scene::metadata().await;
         let running = scene.start("restore-1", scene.request()).await;
         scene.until_state(&running, state).await;
-        stop(&scene, &running).await;
+        scene.stop(&running).await;
         assert_reaped_clean(&scene, "restore-1").await;
         let next = scene.start("restore-2", scene.request()).await;
         scene.until_state(&next, "WaitForCluster").await;
@@ -146,7 +136,7 @@ async fn a_snapshot_copy_under_way_is_removed_when_its_execution_is_stopped() {
     let over = json!({"source": {"region": "eu-central-1", "snapshot": remote}, "target": {"kmsKeyId": key}});
     let running = scene.start("restore-1", scene.request_with(over)).await;
     scene.until_state(&running, "WaitForCopy").await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     let report = ended(&scene, "restore-1").await;
     assert_eq!(report.outcome, "FailedClean", "{:?}", report.cause);
     assert_eq!(scene.everything(), before);
@@ -159,7 +149,7 @@ async fn the_schedule_finds_an_execution_whose_event_was_lost() {
     scene.switch_rule("reap-ended", false).await;
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForInstances").await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     assert_reaped_clean(&scene, "restore-1").await;
     scene.local.shutdown().await;
 }
@@ -283,7 +273,7 @@ async fn a_restore_that_the_reaper_may_not_look_at_ends_dirty_at_once() {
     cloud.world().add_layer(faults.clone());
     let call = "aurora-restore-reap rds:DescribeDBClusters#1";
     faults.arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     assert_ended_unseen(&scene, &running).await;
     scene.local.shutdown().await;
 }
@@ -294,7 +284,7 @@ async fn a_restore_that_the_reaper_cannot_look_at_is_given_up_after_two_hours() 
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForCluster").await;
     scene.local.cloud.world().add_layer(Arc::new(DeafRds));
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     scene.sleep(Duration::from_secs(100 * 60)).await;
     let tried = report(&scene, "restore-1").await.unwrap();
     assert_eq!(tried.outcome, "Running");
@@ -308,7 +298,7 @@ async fn an_execution_that_is_redriven_after_it_was_undone_ends_as_it_is_recorde
     let scene = Scene::metadata().await;
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForInstances").await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     assert_reaped_clean(&scene, "restore-1").await;
     let lock = scene.lock().await;
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
@@ -354,7 +344,7 @@ async fn passes_side_by_side_and_one_after_the_other_do_it_once() {
     scene.reaper_comes(false).await;
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForCredentials").await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     for _ in 0..20 {
         tokio::join!(reap(&scene), reap(&scene));
         scene.sleep(Duration::from_secs(60)).await;
@@ -464,12 +454,7 @@ async fn an_expired_target_that_somebody_protected_is_kept() {
         .restore(scene.request_with(json!({"expiresAfterHours": 1})))
         .await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
-    let protect = scene
-        .rds()
-        .modify_db_cluster()
-        .db_cluster_identifier(TARGET)
-        .deletion_protection(true);
-    protect.apply_immediately(true).send().await.unwrap();
+    scene.protect(TARGET).await;
     scene.sleep(Duration::from_secs(2 * 3600)).await;
     let answer = reap(&scene).await;
     assert!(
@@ -612,7 +597,7 @@ async fn what_was_left_behind_is_removed_once_it_can_be() {
         asked.apply_immediately(true).send().await.unwrap();
     };
     protect(true).await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     let report = ended(&scene, "restore-1").await;
     assert_eq!(report.outcome, "FailedDirty");
     assert!(
@@ -636,7 +621,7 @@ async fn a_target_in_service_is_kept_and_named_when_its_execution_is_stopped() {
     let scene = Scene::real().await;
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForSwitch").await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     let report = ended(&scene, "restore-1").await;
     assert_eq!(report.outcome, "FailedDirty");
     assert_eq!(report.kept.len(), 2, "{:?}", report.kept);
@@ -687,7 +672,7 @@ async fn a_plan_waits_for_what_an_execution_that_is_over_made() {
     scene.reaper_comes(false).await;
     let running = scene.start("restore-1", scene.request()).await;
     scene.until_state(&running, "WaitForInstances").await;
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     while scene.view("cluster", TARGET).status != "deleting" {
         scene.sleep(Duration::from_secs(60)).await;
         reap(&scene).await;

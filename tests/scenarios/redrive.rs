@@ -24,8 +24,7 @@ async fn an_aborted_restore_that_is_redriven_goes_on_where_it_stopped() {
     }
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
     let arn = scene.local.stack.execution_arn("restore-1");
-    let stop = sfn.stop_execution().execution_arn(&arn);
-    stop.send().await.unwrap();
+    scene.stop(&running).await;
     assert_eq!(running.status(), Status::Aborted);
     let redrive = sfn.redrive_execution().execution_arn(&arn);
     redrive.send().await.unwrap();

@@ -242,10 +242,7 @@ async fn a_restore_that_one_region_claimed_is_never_run_by_the_other() {
     );
     assert_eq!(far.history().states_entered(), REFUSED_BY_PLAN);
     assert_eq!(scene.new_resources(), clusters);
-    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
-    let arn = two.first().stack.execution_arn("restore-1");
-    let stop = sfn.stop_execution().execution_arn(arn).send();
-    stop.await.unwrap();
+    scene.stop(&home).await;
     home.finished().await;
     let id = RestoreId::parse("restore-1").unwrap();
     let late = Claimant {

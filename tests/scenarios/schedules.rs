@@ -158,9 +158,7 @@ async fn an_event_starts_a_restore_once_while_it_runs_and_after_it_ended() {
 
     let arn = first["executionArn"].as_str().unwrap();
     let execution = scene.local.cloud.step_functions().execution(arn).unwrap();
-    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
-    let stop = sfn.stop_execution().execution_arn(arn).send();
-    stop.await.unwrap();
+    scene.stop(&execution).await;
     execution.finished().await;
     let late = start(&scene, time, &request).await;
     assert_eq!(

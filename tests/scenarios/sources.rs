@@ -8,7 +8,7 @@ use aurora_restore::local::LocalOptions;
 use aurora_restore_core::names::RestoreId;
 use aws_sdk_rds::types::DbCluster;
 use local_cloud::rds::{AuditRecord, Data};
-use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{ONE_COPY, REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -390,18 +390,7 @@ async fn a_snapshot_of_aws_backup_is_copied_because_its_lifecycle_may_delete_it(
         .restore(from(&scene, json!({"snapshot": backup})))
         .await;
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
-    assert_eq!(
-        run.path()[..7],
-        [
-            "Begin",
-            "Plan",
-            "IsCopyNeeded",
-            "CopySnapshot",
-            "WaitForCopy",
-            "AreCopiesMissing",
-            "RestoreCluster"
-        ]
-    );
+    assert_eq!(run.path()[..7], ONE_COPY);
     let target = run.report.target.clone().unwrap();
     assert_eq!(orders(&scene, &target.secret_arn).await, 1000);
     let left: Vec<String> = scene.new_resources();
@@ -559,7 +548,7 @@ async fn both_copies_are_reaped_when_the_execution_is_stopped_at_the_second() {
         "{:?}",
         scene.new_resources()
     );
-    stop(&scene, &running).await;
+    scene.stop(&running).await;
     scene.sleep(MINUTES(60)).await;
     let run = scene.run("restore-1", running).await;
     assert_eq!(run.report.outcome, "FailedClean", "{:?}", run.report.cause);
@@ -581,15 +570,6 @@ async fn a_first_copy_without_a_key_is_refused_and_so_is_a_key_without_a_first_c
     let request = from(&scene, json!({"copyKmsKeyId": "alias/mine"}));
     assert_refused(&scene, request, "AR0001", &["source.copyKmsKeyId"]).await;
     scene.local.shutdown().await;
-}
-
-/// Stops an execution from outside, which no Catch can see.
-async fn stop(scene: &Scene, execution: &Execution) {
-    let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
-    let stopped = sfn
-        .stop_execution()
-        .execution_arn(&execution.launch().execution_arn);
-    stopped.send().await.unwrap();
 }
 
 /// How many tickets are in the queue of a region.
@@ -661,8 +641,8 @@ async fn restores_that_die_while_they_copy_or_wait_give_up_their_places() {
     let scene = Scene::metadata().await;
     let (executions, copies) = restores_that_copy(&scene, 8).await;
     scene.sleep(MINUTES(2)).await;
-    stop(&scene, &executions[5]).await; // is the next
-    stop(&scene, &executions[0]).await; // copies
+    scene.stop(&executions[5]).await; // is the next
+    scene.stop(&executions[0]).await; // copies
     for execution in &executions {
         execution.finished().await;
     }

@@ -136,11 +136,7 @@ async fn a_switch_that_is_stopped_and_redriven_goes_on_where_it_stopped() {
     until_nobody_serves(&scene).await;
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);
     let arn = scene.local.stack.execution_arn("restore-1");
-    sfn.stop_execution()
-        .execution_arn(&arn)
-        .send()
-        .await
-        .unwrap();
+    scene.stop(&execution).await;
     sfn.redrive_execution()
         .execution_arn(&arn)
         .send()

@@ -258,14 +258,7 @@ async fn a_retired_cluster_is_kept_longer_by_its_tag() {
 async fn a_protected_cluster_is_retired_and_not_removed() {
     let mut scene = Scene::real().await;
     scene.with_serving().await;
-    let rds = scene.rds();
-    rds.modify_db_cluster()
-        .db_cluster_identifier(TARGET)
-        .deletion_protection(true)
-        .apply_immediately(true)
-        .send()
-        .await
-        .unwrap();
+    scene.protect(TARGET).await;
     scene.sleep(Duration::from_secs(600)).await;
     let run = scene.restore(scene.request_to_rename()).await;
     assert!(run.report.replaced.clone().unwrap().protected);

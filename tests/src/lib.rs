@@ -507,39 +507,27 @@ impl Scene {
 
     /// The token that an execution's last scheduled task waits with.
     pub fn task_token(&self, execution: &Execution) -> String {
-        let events = execution.history().events();
-        let scheduled = events
-            .iter()
-            .rev()
-            .map(|event| event.to_json())
-            .find(|event| event["type"] == "TaskScheduled")
-            .unwrap();
-        let parameters = scheduled["taskScheduledEventDetails"]["parameters"]
-            .as_str()
-            .unwrap();
-        let parameters: Value = serde_json::from_str(parameters).unwrap();
-        parameters["Payload"]["taskToken"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        text(&sent_to_functions(execution).last().unwrap()["taskToken"])
     }
 
     /// When an execution started, as the state machine hands it to its functions.
     pub fn started_at(&self, execution: &Execution) -> String {
-        let events = execution.history().events();
-        let scheduled = events
-            .iter()
-            .map(|event| event.to_json())
-            .find(|event| event["type"] == "TaskScheduled")
-            .unwrap();
-        let parameters = scheduled["taskScheduledEventDetails"]["parameters"]
-            .as_str()
-            .unwrap();
-        let parameters: Value = serde_json::from_str(parameters).unwrap();
-        parameters["Payload"]["startedAt"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        text(&sent_to_functions(execution)[0]["startedAt"])
+    }
+
+    /// Stops an execution from outside, which no Catch can see.
+    pub async fn stop(&self, execution: &Execution) {
+        let sfn = aws_sdk_sfn::Client::new(&self.local.config);
+        let arn = &execution.launch().execution_arn;
+        let stopped = sfn.stop_execution().execution_arn(arn).cause("by hand");
+        stopped.send().await.unwrap();
+    }
+
+    /// Turns on a cluster's deletion protection.
+    pub async fn protect(&self, cluster: &str) {
+        let call = self.rds().modify_db_cluster();
+        let call = call.db_cluster_identifier(cluster).apply_immediately(true);
+        call.deletion_protection(true).send().await.unwrap();
     }
 
     /// What the functions' own code works with, in the name of the account's root, on the cloud's clock.
@@ -881,4 +869,20 @@ fn canary(whose: &str) -> String {
 /// The quarantine group, as RDS lists it.
 pub fn quarantine() -> Vec<String> {
     vec![QUARANTINE_GROUP.to_owned()]
+}
+
+/// What an execution sent to its functions so far, in order.
+fn sent_to_functions(execution: &Execution) -> Vec<Value> {
+    let events = execution.history().events();
+    let events = events.iter().map(|event| event.to_json());
+    let scheduled = events.filter(|event| event["type"] == "TaskScheduled");
+    let parameters = scheduled.map(|event| text(&event["taskScheduledEventDetails"]["parameters"]));
+    let parsed = parameters.map(|text| serde_json::from_str::<Value>(&text).unwrap());
+    parsed
+        .map(|parameters| parameters["Payload"].clone())
+        .collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }

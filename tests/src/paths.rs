@@ -32,3 +32,36 @@ pub const REFUSED_BY_PLAN: [&str; 8] = [
     "HowDidItEnd",
     "FailedClean",
 ];
+
+/// Up to the restore call, of a restore that copies first.
+pub const ONE_COPY: [&str; 7] = [
+    "Begin",
+    "Plan",
+    "IsCopyNeeded",
+    "CopySnapshot",
+    "WaitForCopy",
+    "AreCopiesMissing",
+    "RestoreCluster",
+];
+
+/// Of a restore that fails in Verify, and leaves nothing.
+pub const FAILS_IN_VERIFY: [&str; 18] = [
+    "Begin",
+    "Plan",
+    "IsCopyNeeded",
+    "RestoreCluster",
+    "WaitForCluster",
+    "AddInstances",
+    "WaitForInstances",
+    "AreInstancesMissing",
+    "ResetCredentials",
+    "WaitForCredentials",
+    "LockLoginRoles",
+    "Verify",
+    "Undo",
+    "WaitForUndo",
+    "IsUndoDone",
+    "NotifyFailure",
+    "HowDidItEnd",
+    "FailedClean",
+];

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Put, TransactWriteItem};
 use time::OffsetDateTime;
 
@@ -186,22 +187,24 @@ impl Table {
         }
     }
 
-    /// All items of a partition whose sort key starts with `prefix`, in order of sort key.
-    ///
-    /// # Errors
-    /// What DynamoDB refuses.
-    pub async fn query(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, StepError> {
-        let mut pages = self
-            .client
+    /// Asks for what of a partition has a sort key that starts with `prefix`.
+    fn partition(&self, pk: &str, prefix: &str) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.name)
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
             .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
             .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
+    }
+
+    /// All items of a partition whose sort key starts with `prefix`, in order of sort key.
+    ///
+    /// # Errors
+    /// What DynamoDB refuses.
+    pub async fn query(&self, pk: &str, prefix: &str) -> Result<Vec<Item>, StepError> {
+        let query = self.partition(pk, prefix);
+        let mut pages = query.into_paginator().items().send();
         let mut items = Vec::new();
         while let Some(item) = pages.next().await {
             items.push(Item(item.map_err(|error| {
@@ -216,17 +219,7 @@ impl Table {
     /// # Errors
     /// What DynamoDB refuses.
     pub async fn first(&self, pk: &str, prefix: &str, most: i32) -> Result<Vec<Item>, StepError> {
-        let found = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
-            .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()))
-            .consistent_read(true)
-            .limit(most)
-            .send()
-            .await;
+        let found = self.partition(pk, prefix).limit(most).send().await;
         let found = found.map_err(|error| {
             StepError::from_sdk(format!("read `{pk}` from the state table"), error)
         })?;

@@ -38,6 +38,22 @@ async fn sql(
     })
 }
 
+/// The cluster `copy`, with an instance, from a snapshot.
+async fn restore(cloud: &Cloud, snapshot: &str) {
+    let snapshot = format!("SnapshotIdentifier={snapshot}");
+    let (cluster, engine) = ("DBClusterIdentifier=copy", "Engine=aurora-mysql");
+    let restored = [cluster, &snapshot, engine];
+    cloud.call("RestoreDBClusterFromSnapshot", &restored).await;
+    cloud.wait_for("cluster", "copy", &["available"]).await;
+    let (member, class) = (
+        "DBInstanceIdentifier=copy-1",
+        "DBInstanceClass=db.r6g.large",
+    );
+    let made = [member, cluster, engine, class];
+    cloud.call("CreateDBInstance", &made).await;
+    cloud.wait_for("instance", "copy-1", &["available"]).await;
+}
+
 /// A cluster with an instance.
 async fn source(cloud: &Cloud, id: &str) {
     let named = |name: &str| format!("{name}={id}");
@@ -77,21 +93,7 @@ async fn a_snapshot_keeps_what_was_committed_and_a_restore_serves_it_under_a_pas
     cloud.take_snapshot("nightly", "orders").await;
     on("orders", PASSWORD, "DELETE FROM item").await.unwrap();
 
-    let restore = [
-        "DBClusterIdentifier=copy",
-        "SnapshotIdentifier=nightly",
-        "Engine=aurora-mysql",
-    ];
-    cloud.call("RestoreDBClusterFromSnapshot", &restore).await;
-    cloud.wait_for("cluster", "copy", &["available"]).await;
-    let member = [
-        "DBInstanceIdentifier=copy-1",
-        "DBClusterIdentifier=copy",
-        "Engine=aurora-mysql",
-        "DBInstanceClass=db.r6g.large",
-    ];
-    cloud.call("CreateDBInstance", &member).await;
-    cloud.wait_for("instance", "copy-1", &["available"]).await;
+    restore(&cloud, "nightly").await;
     let count = "SELECT count(*) FROM item";
     assert_eq!(on("copy", PASSWORD, count).await.unwrap(), ["100"]);
 
@@ -182,21 +184,7 @@ async fn a_snapshot_under_writes_holds_whole_transactions_only() {
     cloud.take_snapshot("nightly", "orders").await;
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let written: usize = writer.join().unwrap();
-    let restore = [
-        "DBClusterIdentifier=copy",
-        "SnapshotIdentifier=nightly",
-        "Engine=aurora-mysql",
-    ];
-    cloud.call("RestoreDBClusterFromSnapshot", &restore).await;
-    cloud.wait_for("cluster", "copy", &["available"]).await;
-    let member = [
-        "DBInstanceIdentifier=copy-1",
-        "DBClusterIdentifier=copy",
-        "Engine=aurora-mysql",
-        "DBInstanceClass=db.r6g.large",
-    ];
-    cloud.call("CreateDBInstance", &member).await;
-    cloud.wait_for("instance", "copy-1", &["available"]).await;
+    restore(&cloud, "nightly").await;
     let halves =
         "SELECT count(*) FROM (SELECT half FROM pair GROUP BY half HAVING count(*) <> 2) AS broken";
     assert_eq!(sql(&cloud, "copy", PASSWORD, halves).await.unwrap(), ["0"]);
