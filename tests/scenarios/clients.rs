@@ -12,6 +12,7 @@ use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use local_cloud::route53::zone_id;
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{DATABASE, Scene, Serving, TARGET, resource_id, step};
 use serde_json::{Value, json};
 
@@ -315,6 +316,27 @@ async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
     let rds = scene.rds();
     let gone = aurora_restore_core::rds::find_cluster_by_id(&rds, &serving.resource_id);
     assert!(gone.await.unwrap().is_none());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pointers_leave_a_member_of_a_global_database_only_where_it_is_not_retired() {
+    let (scene, serving) = with_pointers().await;
+    scene.join(&serving.name).await;
+    let mut request = request(&scene);
+    let run = scene.restore(request.clone()).await;
+    run.assert_failed_clean("AR0066");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
+    assert!(run.failure().1.contains(&serving.name));
+    assert_eq!(record(&scene).await, "old.example.com");
+
+    request["switch"].as_object_mut().unwrap().remove("retire");
+    let run = scene.restore_as("restore-2", request).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    assert_eq!(record(&scene).await, scene.endpoint(TARGET).await.host);
+    let left = scene.cluster(&serving.name).await;
+    assert_eq!(left.status(), Some("available"));
+    assert!(left.tag_list().is_empty(), "{:?}", left.tag_list());
     scene.local.shutdown().await;
 }
 

@@ -9,12 +9,14 @@
 
 mod api;
 mod approvals;
+mod capacity;
 mod clients;
 mod cost;
 mod expiry;
 mod failures;
 mod fidelity;
 mod fleets;
+mod globals;
 mod mysql;
 mod plans;
 mod rds_failures;

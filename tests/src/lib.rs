@@ -8,6 +8,7 @@
 )]
 
 pub mod fleet;
+pub mod global;
 pub mod paths;
 mod replaced;
 

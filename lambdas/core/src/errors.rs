@@ -154,6 +154,7 @@ codes! {
     AR0063 Conflict "fleet id already used"
     AR0064 Rejected "this region is not active"
     AR0065 Conflict "restore belongs to another execution"
+    AR0066 Rejected "cluster is in a global database"
     AR0099 Defect "defect in the pipeline"
 }
 
@@ -311,6 +312,7 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
         | "NotFoundException"
         | "KMSInvalidStateException"
         | "DisabledException" => &AR0010,
+        "InvalidGlobalClusterStateFault" => &AR0066,
         "DBClusterSnapshotNotFoundFault" => &AR0007,
         "DBSubnetGroupNotFoundFault"
         | "DBClusterParameterGroupNotFound"

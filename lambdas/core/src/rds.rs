@@ -10,7 +10,7 @@ use aws_sdk_rds::types::{DbCluster, DbClusterSnapshot, DbInstance, Filter, Tag};
 use time::OffsetDateTime;
 
 use crate::Plan;
-use crate::errors::{AR0037, StepError, wire_code};
+use crate::errors::{AR0037, AR0066, StepError, wire_code};
 use crate::ledger::{Resource, ResourceKind};
 use crate::ownership::{EXPIRES_AT_TAG, RESTORE_ID_TAG, RETIRED_BY_TAG, is_copy_of_a_restore, tag};
 use crate::request::SnapshotType;
@@ -81,6 +81,25 @@ pub async fn find_our_cluster(
     };
     let found = find_cluster(rds, &given.identifier).await?;
     Ok(found.filter(|found| found.db_cluster_resource_id() == Some(id)))
+}
+
+/// Refuses a cluster that is in a global database, where it is to be renamed, stopped or removed.
+///
+/// RDS stops a member only if it is the last one and deletes none (Aurora user guide, "Limitations for stopping and
+/// starting Aurora DB clusters", "Deleting an Amazon Aurora global database"); whether it renames one is not said.
+///
+/// # Errors
+/// AR0066.
+pub fn refuse_member(cluster: &DbCluster) -> Result<(), StepError> {
+    let global = cluster.global_cluster_identifier().unwrap_or_default();
+    if global.is_empty() {
+        return Ok(());
+    }
+    let name = cluster.db_cluster_identifier().unwrap_or_default();
+    Err(StepError::new(
+        &AR0066,
+        format!("cluster `{name}` is in the global database `{global}`"),
+    ))
 }
 
 /// The instance of this name.

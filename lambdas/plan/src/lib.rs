@@ -86,7 +86,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Resolves, checks and records.
 ///
 /// # Errors
-/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040, AR0051, AR0064 and AR0065: see each.
+/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040, AR0051 and AR0064 to AR0066: see each.
 pub async fn plan(
     context: &Context,
     execution: Execution<'_>,

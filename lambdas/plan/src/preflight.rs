@@ -16,6 +16,9 @@ use crate::finding::Finding;
 const MOST_TAGS: usize = 50;
 /// Tags of the pipeline's own.
 const OWN_TAGS: usize = 3;
+/// What a check of an instance class is called.
+const CLASS_IS_OFFERED: &str = "class is offered";
+
 /// Looks at everything that the plan rests on. Changes nothing.
 pub async fn examine(context: &Context, plan: &Plan) -> Vec<Finding> {
     let client = context.aws.rds(&plan.target.region);
@@ -293,17 +296,41 @@ async fn classes(client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
         .map(|instance| instance.class.as_str());
     let mut found = Vec::new();
     for class in classes.collect::<BTreeSet<_>>() {
-        let answer = class_is_offered(client, plan, class).await;
-        found.push(Finding::of("class is offered", class, answer));
+        found.push(class_is_offered(client, plan, class).await);
     }
     found
 }
 
-async fn class_is_offered(
+async fn class_is_offered(client: &aws_sdk_rds::Client, plan: &Plan, class: &str) -> Finding {
+    match storage_types_of(client, plan, class).await {
+        Err(error) => Finding::of(CLASS_IS_OFFERED, class, Err(error)),
+        Ok(listed) => {
+            let (engine, version) = (plan.source.engine, &plan.source.engine_version);
+            let offered = format!("for {engine} {version} in {}", plan.target.region);
+            fits_storage(class, &offered, &plan.target.storage_type, &listed)
+        }
+    }
+}
+
+/// A class that is offered, with the storage types that RDS lists for it: what it does not list may all the same do.
+fn fits_storage(class: &str, offered: &str, wanted: &str, listed: &[String]) -> Finding {
+    if listed.iter().any(|listed| listed == wanted) {
+        let text = format!("{offered}, with storage {wanted}");
+        return Finding::of(CLASS_IS_OFFERED, class, Ok(text));
+    }
+    let text = format!(
+        "{offered}, but listed with storage {} and not with {wanted}: the restore shows it",
+        listed.join(" and ")
+    );
+    Finding::open(CLASS_IS_OFFERED, class, text)
+}
+
+/// The storage types that RDS lists this class with.
+async fn storage_types_of(
     client: &aws_sdk_rds::Client,
     plan: &Plan,
     class: &str,
-) -> Result<String, StepError> {
+) -> Result<Vec<String>, StepError> {
     let (engine, version) = (plan.source.engine, &plan.source.engine_version);
     let region = &plan.target.region;
     let offered = client
@@ -318,7 +345,9 @@ async fn class_is_offered(
         let text = format!("`{class}` is not offered for {engine} {version} in {region}");
         return Err(StepError::new(&AR0016, text));
     }
-    Ok(format!("for {engine} {version} in {region}"))
+    let options = offered.orderable_db_instance_options().iter();
+    let listed = options.filter_map(|option| option.storage_type().map(str::to_owned));
+    Ok(listed.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// What an account may have in a region is not used up.
@@ -456,4 +485,25 @@ fn left_open(plan: &Plan) -> Vec<Finding> {
         "not simulated; `make iam` proves those of the templates sufficient",
     ));
     open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::{Verdict, judge};
+
+    #[test]
+    fn a_class_that_is_listed_with_other_storage_only_is_left_to_the_restore() {
+        let listed = ["aurora".to_owned()];
+        let fits = |wanted: &str| fits_storage("db.r5.large", "for it", wanted, &listed);
+        assert_eq!(fits("aurora").verdict, Verdict::Ok);
+        let open = fits("aurora-iopt1");
+        assert_eq!(open.verdict, Verdict::Unknown);
+        assert!(
+            open.detail.contains("not with aurora-iopt1"),
+            "{}",
+            open.detail
+        );
+        assert!(judge(vec![open]).is_ok(), "it refuses no restore");
+    }
 }

@@ -123,6 +123,10 @@ async fn kept_by(
             "cluster `{name}` is protected against deletion, and stays"
         )));
     }
+    // Whoever made a global database of it needs it: what RDS refuses is the deletion of the cluster alone, last of all.
+    if let Err(member) = rds::refuse_member(&found) {
+        return Ok(Some(format!("{}, and stays", member.message())));
+    }
     let is_ours = |instance: &str| {
         resources.iter().any(|resource| {
             resource.kind == ResourceKind::Instance

@@ -70,6 +70,9 @@ pub(crate) async fn tend(context: &Context, id: &RestoreId) -> Result<Retirement
             stopped.err().map(|error| error.to_string()),
         ));
     }
+    if let Err(member) = rds::refuse_member(&found) {
+        return Ok(Retirement::Kept(Some(member.to_string())));
+    }
     if found.deletion_protection() == Some(true) {
         let text = format!(
             "retired cluster `{name}` is protected against deletion, and its protection is not ours to switch off"
@@ -97,6 +100,7 @@ async fn stop(client: &Client, found: &DbCluster) -> Result<(), StepError> {
     if found.status() != Some("available") {
         return Ok(());
     }
+    rds::refuse_member(found)?;
     cleanup::stop(client, found.db_cluster_identifier().unwrap_or_default()).await
 }
 

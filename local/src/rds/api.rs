@@ -18,7 +18,7 @@ use super::names::{Arn, Place};
 use super::state::Book;
 use super::xml::{Xml, error_response};
 use super::{
-    Inner, Rds, catalog, cluster, copy, deletion, errors, events, instance, modification,
+    Inner, Rds, catalog, cluster, copy, deletion, errors, events, global, instance, modification,
     parameter_groups, quotas, restore, roles, sharing, snapshot, stopping, subnet_groups, tags,
 };
 use crate::recorded::RecordedText;
@@ -142,6 +142,7 @@ const OPERATIONS: &[Operation] = &[
                 "EnableHttpEndpoint",
                 "DatabaseInsightsMode",
                 "AutoMinorVersionUpgrade",
+                "GlobalClusterIdentifier",
             ],
             CLUSTER_SETTINGS,
             SHOWN_ONLY,
@@ -208,6 +209,11 @@ const OPERATIONS: &[Operation] = &[
         ]],
     },
     Operation {
+        action: "CreateGlobalCluster",
+        run: Run::AtOnce(global::create),
+        parameters: &[&["GlobalClusterIdentifier", "SourceDBClusterIdentifier"]],
+    },
+    Operation {
         action: "DeleteDBCluster",
         run: Run::WithFlow(deletion::delete_cluster),
         parameters: &[&[
@@ -231,6 +237,11 @@ const OPERATIONS: &[Operation] = &[
             "FinalDBSnapshotIdentifier",
             "DeleteAutomatedBackups",
         ]],
+    },
+    Operation {
+        action: "DeleteGlobalCluster",
+        run: Run::AtOnce(global::delete),
+        parameters: &[&["GlobalClusterIdentifier"]],
     },
     Operation {
         action: "DescribeAccountAttributes",
@@ -312,6 +323,11 @@ const OPERATIONS: &[Operation] = &[
             ],
             PAGES,
         ],
+    },
+    Operation {
+        action: "DescribeGlobalClusters",
+        run: Run::AtOnce(global::describe),
+        parameters: &[&["GlobalClusterIdentifier"], PAGES],
     },
     Operation {
         action: "DescribeOrderableDBInstanceOptions",
@@ -415,6 +431,11 @@ const OPERATIONS: &[Operation] = &[
         parameters: &[&["DBInstanceIdentifier", "ForceFailover"]],
     },
     Operation {
+        action: "RemoveFromGlobalCluster",
+        run: Run::AtOnce(global::remove),
+        parameters: &[&["GlobalClusterIdentifier", "DbClusterIdentifier"]],
+    },
+    Operation {
         action: "RemoveRoleFromDBCluster",
         run: Run::AtOnce(roles::remove),
         parameters: &[&["DBClusterIdentifier", "RoleArn", "FeatureName"]],
@@ -472,7 +493,7 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 /// Parameters that name what a call is about, in the order they are looked for.
-const SUBJECTS: [&str; 8] = [
+const SUBJECTS: [&str; 9] = [
     "DBInstanceIdentifier",
     "DBClusterSnapshotIdentifier",
     "TargetDBClusterSnapshotIdentifier",
@@ -481,6 +502,7 @@ const SUBJECTS: [&str; 8] = [
     "DBClusterParameterGroupName",
     "DBParameterGroupName",
     "DBSubnetGroupName",
+    "GlobalClusterIdentifier",
 ];
 
 #[async_trait]

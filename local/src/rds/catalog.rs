@@ -81,6 +81,9 @@ const CLASSES: [&str; 12] = [
     "db.r8g.large",
 ];
 
+/// Storage types, each of which goes with every class ("Storage configurations for Amazon Aurora DB clusters").
+const STORAGE_TYPES: [&str; 2] = ["aurora", "aurora-iopt1"];
+
 /// The class of Aurora Serverless v2.
 pub(super) const SERVERLESS: &str = "db.serverless";
 
@@ -291,7 +294,10 @@ pub(super) fn describe_orderable(_: &Inner, call: &Call) -> Answer {
             form.text("DBInstanceClass")
                 .is_none_or(|wanted| **class == wanted)
         }) {
-            found.push((format!("{version} {class}"), (*version, *class)));
+            for storage in STORAGE_TYPES {
+                let key = format!("{version} {class} {storage}");
+                found.push((key, (*version, *class, storage)));
+            }
         }
     }
     let page = listing::page(form, found)?;
@@ -301,7 +307,7 @@ pub(super) fn describe_orderable(_: &Inner, call: &Call) -> Answer {
             "OrderableDBInstanceOptions",
             "OrderableDBInstanceOption",
             page.items,
-            |xml, (version, class)| {
+            |xml, (version, class, storage)| {
                 xml.text("Engine", engine.name())
                     .text("EngineVersion", version)
                     .text("DBInstanceClass", class)
@@ -318,7 +324,7 @@ pub(super) fn describe_orderable(_: &Inner, call: &Call) -> Answer {
                     .text("ReadReplicaCapable", false)
                     .text("Vpc", true)
                     .text("SupportsStorageEncryption", true)
-                    .text("StorageType", "aurora")
+                    .text("StorageType", storage)
                     .text("SupportsIops", false)
                     .text("SupportsEnhancedMonitoring", true)
                     .text("SupportsIAMDatabaseAuthentication", true)

@@ -21,7 +21,7 @@ use super::state::{Book, Status};
 use super::tags::Tags;
 use super::trouble::{Ending, Fate, Kind};
 use super::xml::Xml;
-use super::{Inner, errors, hex_of, quotas};
+use super::{Inner, errors, global, hex_of, quotas};
 use crate::database::{Bootstrap, Image, Password, Volume};
 use crate::request::{ApiError, Caller};
 
@@ -179,6 +179,7 @@ impl Cluster {
         self.encryption.write(xml);
         self.configuration.write(xml);
         self.write_memberships(book, xml);
+        global::write_membership(self, book, xml);
         self.tags.write(xml);
         if let Some(secret) = &self.secret {
             xml.within("MasterUserSecret", |xml| secret.write(xml));
@@ -308,6 +309,9 @@ pub(super) fn address_name(place: &Place, id: &str) -> String {
 
 pub(super) async fn create(rds: &Arc<Inner>, call: &Call) -> Answer {
     let form = &call.form;
+    if let Some(global) = form.text("GlobalClusterIdentifier") {
+        return global::create_secondary(rds, call, global).await;
+    }
     let id = form.new_identifier("DBClusterIdentifier")?;
     let engine = DbEngine::named(form.required("Engine")?)?;
     let version = engine.version(form.text("EngineVersion"))?;

@@ -13,7 +13,7 @@ use super::state::Book;
 use super::tags::Tags;
 use super::trouble::Kind;
 use super::xml::Xml;
-use super::{Inner, cluster, errors, instance, names};
+use super::{Inner, cluster, errors, global, instance, names};
 use crate::request::ApiError;
 
 /// Statuses in which a cluster is too busy to be deleted.
@@ -84,6 +84,7 @@ fn check_deletable(rds: &Inner, book: &Book, cluster: &Cluster) -> Result<(), Ap
             "Cannot delete protected Cluster, please disable deletion protection and try again.",
         ));
     }
+    global::check_deletable(book, cluster)?;
     if book
         .instances_of(&cluster.resource_id)
         .iter()

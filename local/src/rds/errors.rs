@@ -32,6 +32,24 @@ pub(super) fn cluster_state(message: impl Into<String>) -> ApiError {
     refused("InvalidDBClusterStateFault", message)
 }
 
+pub(super) fn global_cluster_not_found(id: &str) -> ApiError {
+    missing(
+        "GlobalClusterNotFoundFault",
+        format!("Global cluster {id} not found."),
+    )
+}
+
+pub(super) fn global_cluster_exists(id: &str) -> ApiError {
+    refused(
+        "GlobalClusterAlreadyExistsFault",
+        format!("Global cluster {id} already exists"),
+    )
+}
+
+pub(super) fn global_cluster_state(message: impl Into<String>) -> ApiError {
+    refused("InvalidGlobalClusterStateFault", message)
+}
+
 pub(super) fn cluster_quota() -> ApiError {
     ApiError::new(
         403,

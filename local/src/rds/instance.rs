@@ -22,7 +22,7 @@ use super::subnet_groups;
 use super::tags::Tags;
 use super::trouble::{Ending, Kind};
 use super::xml::Xml;
-use super::{Inner, errors, quotas};
+use super::{Inner, errors, global, quotas};
 use crate::request::ApiError;
 
 /// An instance.
@@ -228,6 +228,7 @@ fn insert(rds: &Inner, book: &mut Book, call: &Call, id: &str) -> Result<String,
     }
     let cluster = book.cluster(&call.place, cluster_id)?;
     check_against_cluster(rds, form, cluster, engine, class)?;
+    global::check_takes_instances(book, cluster)?;
     let parameter_group = parameter_groups::chosen(
         book,
         OF_INSTANCE,

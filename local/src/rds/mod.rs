@@ -23,6 +23,7 @@ mod encryption;
 mod errors;
 mod events;
 mod form;
+mod global;
 mod instance;
 mod lifecycle;
 mod listing;

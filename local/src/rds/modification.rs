@@ -21,7 +21,7 @@ use super::parameter_groups::{self, OF_CLUSTER};
 use super::state::Book;
 use super::trouble::{Kind, Trouble};
 use super::xml::Xml;
-use super::{Inner, errors};
+use super::{Inner, errors, global};
 use crate::database::{Credentials, Password};
 use crate::request::{ApiError, Caller};
 
@@ -204,6 +204,9 @@ fn check(book: &Book, call: &Call) -> Result<Plan, ApiError> {
     put_off.version = newer_version(book, cluster, form)?;
     put_off.name = new_name(book, cluster, form)?;
     let (master, given_up_secret) = new_master(cluster, form, at_once)?;
+    if let Some(Master::Managed) = master {
+        global::check_unmanaged(book, cluster)?;
+    }
     Ok(Plan {
         id: cluster.resource_id.clone(),
         configuration,

@@ -10,6 +10,7 @@ use super::audit::{AuditRecord, ResourceView};
 use super::cluster::Cluster;
 use super::errors;
 use super::events::PastEvent;
+use super::global::GlobalCluster;
 use super::instance::Instance;
 use super::names::Place;
 use super::parameter_groups::ParameterGroup;
@@ -28,6 +29,8 @@ pub(super) struct Book {
     pub(super) subnet_groups: BTreeMap<(Place, String), SubnetGroup>,
     /// By place, kind (`cluster-pg` or `pg`) and name.
     pub(super) parameter_groups: BTreeMap<(Place, String, String), ParameterGroup>,
+    /// By account and name.
+    pub(super) global_clusters: BTreeMap<(String, String), GlobalCluster>,
     pub(super) events: Vec<PastEvent>,
     pub(super) audit: Vec<AuditRecord>,
     pub(super) past: Vec<ResourceView>,
@@ -43,6 +46,7 @@ impl Book {
             snapshots: BTreeMap::new(),
             subnet_groups: BTreeMap::new(),
             parameter_groups: BTreeMap::new(),
+            global_clusters: BTreeMap::new(),
             events: Vec::new(),
             audit: Vec::new(),
             past: Vec::new(),

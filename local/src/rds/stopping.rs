@@ -7,7 +7,7 @@ use super::api::{Answer, Call};
 use super::encryption::KEY_LOST;
 use super::events::Happening;
 use super::lifecycle::{Flow, blocking};
-use super::{Inner, cluster, errors, instance};
+use super::{Inner, cluster, errors, global, instance};
 use crate::request::ApiError;
 
 pub(super) fn stop(rds: &Arc<Inner>, call: &Call) -> Answer {
@@ -20,6 +20,7 @@ pub(super) fn stop(rds: &Arc<Inner>, call: &Call) -> Answer {
     let id = rds.edit(|book| {
         let cluster = book.cluster(&call.place, name)?;
         cluster.require_available()?;
+        global::check_stoppable(book, cluster)?;
         let id = cluster.resource_id.clone();
         let instances = book.instances_of(&id);
         if instances.is_empty()

@@ -19,6 +19,7 @@ mod credentials;
 mod defaults;
 mod deletion;
 mod events;
+mod globals;
 mod leftovers;
 mod lifecycle;
 mod mysql;

@@ -140,6 +140,7 @@ async fn mark_replaced(
             format!("cluster `{name}` ({id}) is gone"),
         ));
     };
+    rds::refuse_member(&found)?;
     rename::mark(&client, restore.plan(), replaced, &found, begun).await
 }
 

@@ -24,7 +24,8 @@ use crate::switching::pointer::Before;
 ///
 /// # Errors
 /// AR0028 before the first renaming, while one of the two is not at rest; AR0047 when the replaced cluster is not what
-/// the plan says, or somebody else has the name; AR0048 while a renaming is under way.
+/// the plan says, or somebody else has the name; AR0048 while a renaming is under way; AR0066 when the replaced cluster
+/// is in a global database by now.
 pub async fn take_over(
     context: &Context,
     restore: &Restore,
@@ -95,6 +96,7 @@ async fn make_way(
     if new_name(&found).is_some() || found.status() == Some("renaming") {
         return Err(under_way(format!("`{name}` becomes `{retired}`")));
     }
+    rds::refuse_member(&found)?;
     // Once it makes way, clients wait for ours.
     if let Some(busy) = [ours, &found]
         .into_iter()

@@ -64,6 +64,7 @@ async fn rename(
 /// Clients go on with the same engine, and what is not at rest cannot be renamed.
 fn can_be_replaced(found: &DbCluster, name: &str, source: &Source) -> Result<(), StepError> {
     let refuse = |why: String| Err(StepError::new(&AR0046, format!("cluster `{name}` {why}")));
+    rds::refuse_member(found)?;
     let (status, engine) = (
         found.status().unwrap_or_default(),
         found.engine().unwrap_or_default(),

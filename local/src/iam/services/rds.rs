@@ -35,6 +35,7 @@ const SNAPSHOT: Subject = Named("cluster-snapshot", "DBClusterSnapshotIdentifier
 const CLUSTER_GROUP: Subject = Group("cluster-pg", "DBClusterParameterGroupName");
 const OPTION_GROUP: Subject = Group("og", "OptionGroupName");
 const SUBNET_GROUP: Subject = Group("subgrp", "DBSubnetGroupName");
+const GLOBAL_CLUSTER: Subject = Named("global-cluster", "GlobalClusterIdentifier");
 const TAGGED: Subject = Arn("ResourceName");
 
 fn subjects(operation: &str) -> Option<&'static [Subject]> {
@@ -51,7 +52,19 @@ fn subjects(operation: &str) -> Option<&'static [Subject]> {
             Named("cluster-snapshot", "SourceDBClusterSnapshotIdentifier"),
             Named("cluster-snapshot", "TargetDBClusterSnapshotIdentifier"),
         ],
-        "CreateDBCluster" => &[CLUSTER, CLUSTER_GROUP, OPTION_GROUP, SUBNET_GROUP],
+        "CreateDBCluster" => &[
+            CLUSTER,
+            CLUSTER_GROUP,
+            OPTION_GROUP,
+            SUBNET_GROUP,
+            Given("global-cluster", "GlobalClusterIdentifier"),
+        ],
+        "CreateGlobalCluster" => &[
+            Given("cluster", "SourceDBClusterIdentifier"),
+            GLOBAL_CLUSTER,
+        ],
+        "DeleteGlobalCluster" | "DescribeGlobalClusters" => &[GLOBAL_CLUSTER],
+        "RemoveFromGlobalCluster" => &[Named("cluster", "DbClusterIdentifier"), GLOBAL_CLUSTER],
         "RestoreDBClusterFromSnapshot" => &[
             CLUSTER,
             Named("cluster-snapshot", "SnapshotIdentifier"),
@@ -129,6 +142,11 @@ impl Subject {
         let named = |kind: &str, name: &str| {
             if name.starts_with("arn:") {
                 return name.to_owned();
+            }
+            if kind == "global-cluster" {
+                // It belongs to no region.
+                let account = &call.caller.account;
+                return format!("arn:aws:rds::{account}:{kind}:{}", name.to_lowercase());
             }
             call.arn("rds", &format!("{kind}:{}", name.to_lowercase()))
         };
