@@ -1,0 +1,49 @@
+//! `aurora-restore plan`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use aurora_restore::plan;
+use aurora_restore::remote::Pipeline;
+use aurora_restore_core::Clock;
+use clap::Args;
+use serde_json::json;
+
+use super::{Deployed, print, print_json, read_json};
+
+#[derive(Args)]
+pub(crate) struct PlanOf {
+    /// The profile to look at.
+    #[arg(required_unless_present = "input")]
+    profile: Option<String>,
+    /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The restore's id, from which names are derived.
+    #[arg(long, default_value = "preview")]
+    restore_id: String,
+    #[command(flatten)]
+    deployed: Deployed,
+}
+
+pub(crate) async fn preview(arguments: PlanOf) -> Result<ExitCode> {
+    let input = match &arguments.input {
+        Some(file) => read_json(file)?,
+        None => json!({}),
+    };
+    let input = plan::input(arguments.profile.as_deref(), input)?;
+    let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    let clock = Clock::system();
+    let preview = plan::preview(&pipeline, &clock, &arguments.restore_id, &input).await?;
+    if arguments.deployed.json {
+        print_json(&preview)?;
+    } else {
+        print(plan::render(&preview).trim_end())?;
+    }
+    Ok(if preview.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
