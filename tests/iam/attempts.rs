@@ -14,6 +14,7 @@ use pipeline_tests::Scene;
 use serde_json::{Value, json};
 
 use crate::beside::{self, SHARED_CLUSTER, SOURCE_ACCOUNT, account_and_name, question};
+use crate::regions;
 use crate::strangers::{OTHERS_MANAGED_SECRET, OTHERS_SECRET, OURS, OWN_NAME_UNTAGGED};
 use crate::trial::logical_name;
 
@@ -172,7 +173,10 @@ impl Attacker<'_> {
     async fn try_action(&self, action: &str, role: &str) -> Vec<(String, bool)> {
         let (service, operation) = action.split_once(':').unwrap();
         match service {
-            "dynamodb" => self.call_all(action, dynamodb(operation, self.scene)).await,
+            "dynamodb" => {
+                let items = dynamodb(operation, role, self.scene);
+                self.call_all(action, items).await
+            }
             "ec2" => self.as_the_function(action, role),
             "events" => self.put_all(action, self.others_rules()),
             "iam" => self.put_all(action, self.others_roles()),
@@ -403,13 +407,30 @@ fn step_of(role: &str) -> String {
     step
 }
 
-/// Another table, and another kind of item in ours.
-fn dynamodb(operation: &str, scene: &Scene) -> Vec<Value> {
+/// What of the role table is a role's to read or write: who restores, and which restore is whose. Nobody writes the
+/// first, whose only item is [`ACTIVE`].
+const OF_REGIONS: [(&str, &str, &str); 4] = [
+    ("PlanRole", "GetItem", ACTIVE),
+    ("PlanRole", "GetItem", CLAIM),
+    ("PlanRole", "PutItem", CLAIM),
+    ("StartRole", "GetItem", ACTIVE),
+];
+const ACTIVE: &str = "ROLE";
+const CLAIM: &str = "CLAIM#restore-1";
+
+/// Another table, another kind of item in ours, and what is not the role's in the table of the two regions.
+fn dynamodb(operation: &str, role: &str, scene: &Scene) -> Vec<Value> {
     let own = scene.local.stack.table();
-    let places = [
+    let mut places = vec![
         ("other-state", "RESTORE#restore-1"),
         (own.as_str(), "SOMETHING#1"),
+        (regions::TABLE, "SOMETHING#1"),
     ];
+    for pk in [ACTIVE, CLAIM] {
+        if !OF_REGIONS.contains(&(role, operation, pk)) {
+            places.push((regions::TABLE, pk));
+        }
+    }
     let request = |(table, pk): (&str, &str)| {
         let key = json!({"pk": {"S": pk}, "sk": {"S": "x"}});
         match operation {

@@ -3,8 +3,9 @@
 //! - **Sufficient.** Every scenario is played with the roles as they are deployed, and
 //!   nothing is denied.
 //! - **Necessary.** Every action of every statement is taken away in turn, and a scenario
-//!   that used it is denied something, and ends otherwise. What ends well all the same, and
-//!   what no scenario uses, must be on lists with reasons, and nothing else may be there.
+//!   that used it is denied something, and ends otherwise; every resource that a statement
+//!   names is used by a scenario. What ends well all the same, and what no scenario uses,
+//!   must be on lists with reasons, and nothing else may be there.
 //! - **Negative.** With each role's credentials everything is tried against what is not
 //!   ours, and all of it is denied: of every action that a role is granted, too.
 
@@ -22,6 +23,7 @@ mod beside;
 mod fleets;
 mod http_api;
 mod people;
+mod regions;
 mod scenarios;
 mod strangers;
 mod survived;
@@ -36,8 +38,12 @@ use clap::Parser;
 use local_cloud::iam::{Decision, Evaluation};
 use pipeline_tests::Original;
 
+use scenarios::Scenario;
 use strangers::Attempts;
-use trial::{Permission, Played, in_virtual_time, logical_name, permissions, play, side_by_side};
+use trial::{
+    Permission, Played, Reach, in_virtual_time, logical_name, permissions, play, reaches,
+    side_by_side,
+};
 
 /// At least so many attempts on others' resources for each role.
 const ATTEMPTS_MIN: usize = 60;
@@ -51,9 +57,27 @@ struct Arguments {
     /// Plays so many scenarios at a time.
     #[arg(long)]
     threads: Option<usize>,
+    /// Plays only scenarios whose name contains this, with the roles as deployed, and proves nothing else.
+    #[arg(long)]
+    scenario: Option<String>,
     /// Takes away only actions whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// Takes away only actions of roles whose name contains this.
+    #[arg(long)]
+    role: Option<String>,
+}
+
+impl Arguments {
+    /// Whether this is to be taken away.
+    fn choose(&self, permission: &Permission) -> bool {
+        let fits = |wanted: &Option<String>, found: &str| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| found.contains(wanted.as_str()))
+        };
+        fits(&self.only, &permission.action) && fits(&self.role, &permission.role)
+    }
 }
 
 fn main() -> ExitCode {
@@ -64,27 +88,34 @@ fn main() -> ExitCode {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     println!("see this run again with ARGS=\"--seed {seed}\"\n");
     let original = in_virtual_time(Original::make(seed));
-    let (granted, denying) = in_virtual_time(deployed(&original, seed));
+    if let Some(name) = &arguments.scenario {
+        return play_named(name, &original, seed, threads);
+    }
+    let Deployed {
+        granted,
+        denying,
+        reaches,
+    } = in_virtual_time(deployed(&original, seed));
 
-    let played = side_by_side(scenarios::ALL, threads, |scenario| {
-        play(scenario, &original, seed, None)
-    });
-    let mut complaints = sufficient(&played);
+    let all: Vec<&Scenario> = scenarios::ALL.iter().collect();
+    let played = play_all(&all, &original, seed, threads);
+    let mut complaints = sufficient(&all, &played);
     let attempts = strangers::try_all(&original, seed, |_| {});
     complaints.extend(negative(&attempts));
     complaints.extend(untried(&granted, &attempts.evaluations));
     complaints.extend(unused_denials(&denying, &played, &attempts.evaluations));
     let uses = Uses::of(&granted, &played);
     complaints.extend(uses.complaints());
+    complaints.extend(unreached(&reaches, &played));
     // What comes takes much longer.
     tell(&complaints);
-    let chosen: Vec<(&Permission, usize)> = uses.necessary_in(&arguments.only);
+    let chosen: Vec<(&Permission, usize)> = uses.necessary_in(&arguments);
     let taken = side_by_side(&chosen, threads, |(permission, place)| {
         play(&scenarios::ALL[*place], &original, seed, Some(permission))
     });
     let (survived, mut missed) = necessary(&chosen, &taken);
     missed.extend(unexplained_survivals(&survived));
-    if arguments.only.is_none() {
+    if arguments.only.is_none() && arguments.role.is_none() {
         missed.extend(explained_in_vain(&survived));
     }
     tell(&missed);
@@ -98,24 +129,106 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+fn play_named(name: &str, original: &Original, seed: u64, threads: usize) -> ExitCode {
+    let named = scenarios::ALL.iter();
+    let named: Vec<&Scenario> = named
+        .filter(|scenario| scenario.name.contains(name))
+        .collect();
+    let complaints = sufficient(&named, &play_all(&named, original, seed, threads));
+    tell(&complaints);
+    match named.is_empty() || !complaints.is_empty() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// Plays these with the roles as deployed, and says how long each took.
+fn play_all(
+    scenarios: &[&Scenario],
+    original: &Original,
+    seed: u64,
+    threads: usize,
+) -> Vec<Played> {
+    let played = side_by_side(scenarios, threads, |scenario| {
+        play(scenario, original, seed, None)
+    });
+    for (scenario, played) in scenarios.iter().zip(&played) {
+        println!("{:>6.1} s  {}", played.took.as_secs_f64(), scenario.name);
+    }
+    println!();
+    played
+}
+
 fn tell(complaints: &[String]) {
     for complaint in complaints {
         eprintln!("FAILED {complaint}");
     }
 }
 
-/// What the deployed roles allow, and what they deny.
-async fn deployed(original: &Original, seed: u64) -> (Vec<Permission>, Vec<Permission>) {
+/// What the deployed roles say.
+struct Deployed {
+    granted: Vec<Permission>,
+    denying: Vec<Permission>,
+    reaches: Vec<Reach>,
+}
+
+async fn deployed(original: &Original, seed: u64) -> Deployed {
     let scene = scenarios::scene(original, scenarios::options(seed)).await;
     let roles = scene.local.cloud.iam().roles();
-    let found = (permissions(&roles, "Allow"), permissions(&roles, "Deny"));
+    let found = Deployed {
+        granted: permissions(&roles, "Allow"),
+        denying: permissions(&roles, "Deny"),
+        reaches: reaches(&roles),
+    };
     scene.local.shutdown().await;
     found
 }
 
-fn sufficient(played: &[Played]) -> Vec<String> {
+/// What of a statement that is used reaches further than any scenario, and is not explained; and explanations of what
+/// is reached or not there.
+fn unreached(reaches: &[Reach], played: &[Played]) -> Vec<String> {
+    let all = played.iter().flat_map(|played| &played.evaluations);
+    let allowed: BTreeSet<&Evaluation> = all
+        .filter(|evaluation| evaluation.decision == Decision::Allowed)
+        .collect();
+    let is_unreached = |reach: &&Reach| {
+        let mut of_statement = allowed
+            .iter()
+            .filter(|evaluation| reach.is_of_statement_of(evaluation))
+            .peekable();
+        // What is not used at all is told elsewhere.
+        of_statement.peek().is_some() && !of_statement.any(|evaluation| reach.covers(evaluation))
+    };
+    let unreached: Vec<&Reach> = reaches.iter().filter(is_unreached).collect();
+    let entries = unexercised::UNREACHED;
+    let unexplained = unreached
+        .iter()
+        .filter(|reach| !entries.iter().any(|entry| entry.concerns(reach)));
+    let mut complaints: Vec<String> = unexplained
+        .map(|reach| {
+            format!(
+                "necessary: {} {}: no scenario uses it on {}",
+                reach.role, reach.sid, reach.resource
+            )
+        })
+        .collect();
+    for entry in entries {
+        let met = unreached.iter().filter(|reach| entry.concerns(reach));
+        if met.count() != entry.types.len() {
+            complaints.push(format!(
+                "necessary: {} {} is listed as not used on {}, and is or does not name them",
+                entry.role,
+                entry.sid,
+                entry.types.join(" and ")
+            ));
+        }
+    }
+    complaints
+}
+
+fn sufficient(scenarios: &[&Scenario], played: &[Played]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (scenario, played) in scenarios::ALL.iter().zip(played) {
+    for (scenario, played) in scenarios.iter().zip(played) {
         let name = scenario.name;
         if let Err(reason) = &played.verdict {
             complaints.push(format!("sufficient: `{name}`: {reason}"));
@@ -301,13 +414,10 @@ impl<'a> Uses<'a> {
         complaints
     }
 
-    fn necessary_in(&self, only: &Option<String>) -> Vec<(&'a Permission, usize)> {
-        self.alone
-            .iter()
-            .filter(|(permission, _)| {
-                only.as_ref()
-                    .is_none_or(|only| permission.action.contains(only.as_str()))
-            })
+    fn necessary_in(&self, arguments: &Arguments) -> Vec<(&'a Permission, usize)> {
+        let chosen = self.alone.iter();
+        let chosen = chosen.filter(|(permission, _)| arguments.choose(permission));
+        chosen
             .map(|(permission, place)| (*permission, *place))
             .collect()
     }
@@ -442,6 +552,15 @@ fn print_table(
     for entry in unexercised::ALL {
         println!("  {}: {}", entry.actions.join(", "), entry.reason);
     }
+    for entry in unexercised::UNREACHED {
+        println!(
+            "  {} {} on {}: {}",
+            entry.role,
+            entry.sid,
+            entry.types.join(", "),
+            entry.reason
+        );
+    }
     println!("`attempts`: on what is not ours. Granted everywhere, so that nothing is not ours:");
     for entry in attempts::EVERYWHERE {
         println!("  {}: {}", entry.actions.join(", "), entry.reason);
@@ -451,7 +570,9 @@ fn print_table(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
+    use local_cloud::iam::Ground;
     use pipeline_tests::Scene;
     use serde_json::json;
 
@@ -473,7 +594,7 @@ mod tests {
     #[test]
     fn a_permission_that_is_missing_is_denied_and_fails_the_restore() {
         let original = original();
-        let (granted, _) = in_virtual_time(deployed(&original, SEED));
+        let granted = in_virtual_time(deployed(&original, SEED)).granted;
         let restore = permission("RestoreRole", "RestoreTheTarget", &granted);
         let plain = &scenarios::ALL[0];
         let whole = play(plain, &original, SEED, None);
@@ -516,6 +637,47 @@ mod tests {
             sid: "New".to_owned(),
             action: action.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_resource_that_a_statement_names_and_no_scenario_uses_is_told() {
+        let reach = |resource: &str| Reach {
+            role: "CleanupRole".to_owned(),
+            policy: "cleanup".to_owned(),
+            statement: 0,
+            sid: "DeleteOurCluster".to_owned(),
+            resource: format!("arn:aws:rds:eu-west-1:123456789012:cluster:{resource}"),
+        };
+        let used = Evaluation {
+            role: "arn:aws:iam::123456789012:role/x-CleanupRole-y".to_owned(),
+            session: "x-cleanup".to_owned(),
+            action: "rds:DeleteDBCluster".to_owned(),
+            resource: reach("orders-staging").resource,
+            decision: Decision::Allowed,
+            grounds: vec![Ground {
+                policy: "cleanup".to_owned(),
+                statement: 0,
+                action: "rds:DeleteDBCluster".to_owned(),
+            }],
+        };
+        let played = [Played {
+            verdict: Ok(()),
+            evaluations: BTreeSet::from([used]),
+            took: Duration::ZERO,
+        }];
+        let complaints = unreached(&[reach("*-staging"), reach("too-much-*")], &played);
+        let about = |text: &str| complaints.iter().any(|complaint| complaint.contains(text));
+        assert!(
+            about("CleanupRole DeleteOurCluster: no scenario uses it on"),
+            "{complaints:?}"
+        );
+        assert!(about("cluster:too-much-*"), "{complaints:?}");
+        assert!(!about("-staging"), "{complaints:?}");
+        // What is listed as not used must be there.
+        assert!(
+            about("RestoreRole AddInstancesWithGroups is listed"),
+            "{complaints:?}"
+        );
     }
 
     #[test]

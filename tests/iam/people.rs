@@ -18,35 +18,38 @@ use serde_json::{Value, json};
 
 use crate::beside::{self, create};
 use crate::http_api::Api;
+use crate::scenarios::{code_of, in_state, told_once};
+
+/// People's roles, and the parameter with the policy that is attached to each.
+const ROLES: [(&str, &str); 2] = [
+    ("ApproverRole", "ApproverPolicyArn"),
+    ("KeeperRole", "ExpiryPolicyArn"),
+];
 
 /// Somebody's own template: a role for each policy, attached as an owner of an account attaches them.
-const ROLES: &str = r#"
-AWSTemplateFormatVersion: "2010-09-09"
-Parameters:
-  ApproverPolicyArn: {Type: String}
-  ExpiryPolicyArn: {Type: String}
-Resources:
-  ApproverRole:
+fn template() -> Template {
+    let mut text = "AWSTemplateFormatVersion: \"2010-09-09\"\nParameters:\n".to_owned();
+    for (_, policy) in ROLES {
+        text += &format!("  {policy}: {{Type: String}}\n");
+    }
+    text += "Resources:\n";
+    for (role, policy) in ROLES {
+        text += &format!(
+            r#"  {role}:
     Type: AWS::IAM::Role
     Properties:
       AssumeRolePolicyDocument:
         Version: "2012-10-17"
         Statement:
           - Effect: Allow
-            Principal: {AWS: !Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}
+            Principal: {{AWS: !Sub "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:root"}}
             Action: sts:AssumeRole
-      ManagedPolicyArns: [!Ref ApproverPolicyArn]
-  KeeperRole:
-    Type: AWS::IAM::Role
-    Properties:
-      AssumeRolePolicyDocument:
-        Version: "2012-10-17"
-        Statement:
-          - Effect: Allow
-            Principal: {AWS: !Sub "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}
-            Action: sts:AssumeRole
-      ManagedPolicyArns: [!Ref ExpiryPolicyArn]
-"#;
+      ManagedPolicyArns: [!Ref {policy}]
+"#
+        );
+    }
+    Template::parse(&text).unwrap()
+}
 
 static TEMPLATE: OnceLock<Template> = OnceLock::new();
 
@@ -56,8 +59,8 @@ pub(crate) async fn deploy(scene: &Scene) {
     let root = scene.caller(&stack.region);
     let pipeline = cloud.cloudformation().stack(&root, &stack.name).unwrap();
     let output = |name: &str| pipeline.outputs()[name].clone();
-    let parameters = ["ApproverPolicyArn", "ExpiryPolicyArn"].map(|name| (name, output(name)));
-    let template = TEMPLATE.get_or_init(|| Template::parse(ROLES).unwrap());
+    let parameters = ROLES.map(|(_, name)| (name, output(name)));
+    let template = TEMPLATE.get_or_init(template);
     create(scene, &root, "people", template, &parameters).await;
 }
 
@@ -69,28 +72,25 @@ fn config(scene: &Scene, role: &str) -> SdkConfig {
 }
 
 /// A restore that waits for an approval.
-async fn asking(scene: &Scene, id: &str, minutes: u32) -> Execution {
+async fn asking(scene: &Scene, id: &str, minutes: u32) -> Result<Execution, String> {
     let request = scene.request_with(json!({
         "approval": {"required": true, "expiresAfterMinutes": minutes},
         "requestedBy": "somebody",
     }));
     let execution = scene.start(id, request).await;
-    scene.until_state(&execution, "Approve").await;
+    in_state(scene, &execution, "Approve").await?;
     scene.sleep(Duration::from_secs(5)).await;
-    execution
+    Ok(execution)
 }
 
 fn expect(what: &str, holds: bool) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-/// The code that a restore ended with.
+/// The code that a restore ends with.
 async fn ended(scene: &Scene, id: &str, execution: &Execution) -> Result<String, String> {
     execution.finished().await;
-    let now = scene.local.cloud.world().now();
-    let report = scene.local.pipeline.report(id, now).await;
-    let report = report.map_err(|error| error.to_string())?;
-    Ok(report.and_then(|report| report.error).unwrap_or_default())
+    code_of(scene, id).await
 }
 
 async fn decide(scene: &Scene, id: &str, verdict: Verdict) -> Result<Decided, String> {
@@ -100,30 +100,32 @@ async fn decide(scene: &Scene, id: &str, verdict: Verdict) -> Result<Decided, St
     decided.await.map_err(|error| format!("{error:#}"))
 }
 
-/// One is rejected, another approved, proved and stopped; each is heard at once.
+/// One is rejected, another approved and restored; each is heard at once, and its end is told.
 pub(crate) async fn approvers(scene: &Scene) -> Result<(), String> {
-    let execution = asking(scene, "rejected", 60).await;
+    let execution = asking(scene, "rejected", 60).await?;
     let decided = decide(scene, "rejected", Verdict::Rejected).await?;
     expect("a rejection was not heard", decided.heard)?;
     expect(
         "AR0052",
         ended(scene, "rejected", &execution).await? == "AR0052",
     )?;
-    let execution = asking(scene, "restore-1", 60).await;
+    let execution = asking(scene, "restore-1", 60).await?;
     let decided = decide(scene, "restore-1", Verdict::Approved).await?;
     expect("an approval was not heard", decided.heard)?;
     let found = ended(scene, "restore-1", &execution).await?;
-    expect(&format!("restored: {found}"), found.is_empty())
+    expect(&format!("restored: {found}"), found.is_empty())?;
+    told_once(scene, "FailedClean: restore rejected\n")?;
+    told_once(scene, "Restored: restore restore-1\n")
 }
 
 /// What nobody heard of is found by the next look, and what nobody decides expires.
 pub(crate) async fn unheard(scene: &Scene) -> Result<(), String> {
-    let execution = asking(scene, "expires", 5).await;
+    let execution = asking(scene, "expires", 5).await?;
     expect(
         "AR0053",
         ended(scene, "expires", &execution).await? == "AR0053",
     )?;
-    let execution = asking(scene, "restore-1", 60).await;
+    let execution = asking(scene, "restore-1", 60).await?;
     let started = scene.started_at(&execution);
     let decision = Decision {
         verdict: Verdict::Approved,
@@ -142,7 +144,7 @@ pub(crate) async fn unheard(scene: &Scene) -> Result<(), String> {
 pub(crate) async fn by_the_api(scene: &Scene) -> Result<(), String> {
     let api = Api::of(scene);
     let decided = |answer: &Value| expect(&format!("{answer}"), answer["heard"] == true);
-    let execution = asking(scene, "rejected", 60).await;
+    let execution = asking(scene, "rejected", 60).await?;
     let (post, path) = (|| Method::POST, "/restores/rejected/approval");
     let body = json!({"decision": "reject", "comment": "not today"});
     decided(&api.call(post(), path, &body, 200).await?)?;
@@ -152,10 +154,10 @@ pub(crate) async fn by_the_api(scene: &Scene) -> Result<(), String> {
     )?;
     let body = json!({"decision": "approve"});
     api.call(post(), path, &body, 409).await?;
-    let execution = asking(scene, "restore-1", 60).await;
+    let execution = asking(scene, "restore-1", 60).await?;
     let path = "/restores/restore-1/approval";
     decided(&api.call(post(), path, &body, 200).await?)?;
-    scene.until_state(&execution, "WaitForCluster").await;
+    in_state(scene, &execution, "WaitForCluster").await?;
     let shown = api.get("/restores/restore-1").await?;
     let state = &shown["report"]["approval"]["state"];
     expect(&format!("{shown}"), state == "approved")

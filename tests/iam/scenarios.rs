@@ -12,7 +12,7 @@ use local_cloud::{ApiError, Caller};
 use pipeline_tests::{Original, SNAPSHOT, Scene, TARGET, step};
 use serde_json::{Value, json};
 
-use crate::{beside, fleets, http_api, people, switching};
+use crate::{beside, fleets, http_api, people, regions, switching};
 
 /// Longer than an execution may run.
 const TEN_DAYS: Duration = Duration::from_secs(10 * 24 * 3600 + 60);
@@ -27,7 +27,8 @@ pub(crate) struct Scenario {
 
 /// An account of other people's, which lends a snapshot.
 const LENDER: &str = beside::SOURCE_ACCOUNT;
-const ELSEWHERE: &str = "eu-central-1";
+/// A region that is not the pipeline's own.
+pub(crate) const ELSEWHERE: &str = "eu-central-1";
 
 /// The deployment that is tried: as narrow as its parameters can make it.
 pub(crate) fn options(seed: u64) -> LocalOptions {
@@ -45,6 +46,7 @@ pub(crate) fn options(seed: u64) -> LocalOptions {
         secrets: switching::CONNECTION.to_owned(),
         hosted_zone: local_cloud::route53::zone_id(switching::ZONE),
     };
+    options.role_table = regions::TABLE.to_owned();
     options
 }
 
@@ -53,6 +55,7 @@ pub(crate) async fn scene(original: &Original, options: LocalOptions) -> Scene {
     let scene = Scene::of(original, options).await;
     beside::deploy(&scene).await;
     people::deploy(&scene).await;
+    regions::deploy(&scene).await;
     scene
 }
 
@@ -124,10 +127,12 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "a name that is given back": switching::renamed_and_undone,
     "a name that is given back by the reaper": switching::renamed_and_stopped,
     "pointers that are moved": switching::pointed,
+    "a pointer that leaves a cluster, and the cluster reaped": switching::pointed_away,
     "pointers that are moved back": switching::pointed_and_undone,
     "pointers that are moved back by the reaper": switching::pointed_and_stopped,
     "drills of a fleet": fleets::drills,
     "a fleet that is stopped and redriven": fleets::redriven,
+    "a region that takes over": regions::taken_over,
     "the HTTP API": http_api::every_route,
     "the runbook": beside::runbook,
     "the source account's snapshots, shared": beside::share,
@@ -135,7 +140,8 @@ pub(crate) const ALL: &[Scenario] = scenarios![
 ];
 
 /// Where a role's work matters most: its permissions are taken away there, and the others' where they are used first.
-const MATTERS: [(&str, &str); 2] = [
+const MATTERS: [(&str, &str); 3] = [
+    ("NotifyRole", "approved and rejected"),
     ("ReapRole", "stopped with a copy and a secret, and reaped"),
     ("FleetStateMachineRole", "drills of a fleet"),
 ];
@@ -161,6 +167,14 @@ pub(crate) async fn ends(
     execution.finished().await;
     let found = outcome_of(scene, id).await;
     expect(&format!("the end of {id}"), &found, outcome)
+}
+
+/// The code that a restore ended with; empty when it is restored.
+pub(crate) async fn code_of(scene: &Scene, id: &str) -> Result<String, String> {
+    let now = scene.local.cloud.world().now();
+    let report = scene.local.pipeline.report(id, now).await;
+    let report = report.map_err(|error| error.to_string())?;
+    Ok(report.and_then(|report| report.error).unwrap_or_default())
 }
 
 /// What is on record of a restore; a restore that could not be planned has nothing.
@@ -192,13 +206,22 @@ pub(crate) fn nothing_left(scene: &Scene) -> Result<(), String> {
 
 /// One message tells the end of the restore, and of which target it was: that is on record, and not in the event.
 fn told(scene: &Scene) -> Result<(), String> {
+    told_once(scene, "restore-1")
+}
+
+/// One message has this text, and says of which target it speaks.
+pub(crate) fn told_once(scene: &Scene, text: &str) -> Result<(), String> {
     let messages = scene.local.cloud.sns().messages().into_iter();
     let about = messages.filter(|message| {
-        [TARGET, "restore-1"]
+        [TARGET, text]
             .iter()
             .all(|text| message.message.contains(text))
     });
-    expect("notifications", &about.count().to_string(), "1")
+    expect(
+        &format!("messages with {text}"),
+        &about.count().to_string(),
+        "1",
+    )
 }
 
 /// It is told, and not by the reaper, and an event has ended a wait early.
@@ -220,29 +243,35 @@ async fn plain(scene: &Scene) -> Result<(), String> {
     }
 }
 
+/// Parameter groups of the target's own.
+pub(crate) const CLUSTER_GROUP: &str = "staging-params";
+pub(crate) const INSTANCE_GROUP: &str = "staging-instances";
+
+pub(crate) async fn make_groups(scene: &Scene) {
+    let (rds, family) = (scene.rds(), "aurora-postgresql15");
+    rds.create_db_cluster_parameter_group()
+        .db_cluster_parameter_group_name(CLUSTER_GROUP)
+        .db_parameter_group_family(family)
+        .description("staging")
+        .send()
+        .await
+        .unwrap();
+    rds.create_db_parameter_group()
+        .db_parameter_group_name(INSTANCE_GROUP)
+        .db_parameter_group_family(family)
+        .description("staging")
+        .send()
+        .await
+        .unwrap();
+}
+
 async fn readers_and_groups(scene: &Scene) -> Result<(), String> {
-    let rds = scene.rds();
-    let made = rds
-        .create_db_cluster_parameter_group()
-        .db_cluster_parameter_group_name("staging-params")
-        .db_parameter_group_family("aurora-postgresql15")
-        .description("staging")
-        .send()
-        .await;
-    made.map_err(|error| format!("{error:?}"))?;
-    let made = rds
-        .create_db_parameter_group()
-        .db_parameter_group_name("staging-instances")
-        .db_parameter_group_family("aurora-postgresql15")
-        .description("staging")
-        .send()
-        .await;
-    made.map_err(|error| format!("{error:?}"))?;
+    make_groups(scene).await;
     let request = scene.request_with(json!({
         "target": {
             "readers": 2,
-            "clusterParameterGroup": "staging-params",
-            "instanceParameterGroup": "staging-instances",
+            "clusterParameterGroup": CLUSTER_GROUP,
+            "instanceParameterGroup": INSTANCE_GROUP,
             "dataApi": true,
             "roles": [{"roleArn": role("s3"), "feature": "s3Import"}],
             "monitoring": {"intervalSeconds": 60, "roleArn": role("monitoring")},
@@ -283,7 +312,7 @@ async fn encrypted_source(scene: &Scene) -> Result<(), String> {
 }
 
 /// Lets time pass until something in RDS is available.
-async fn available(scene: &Scene, id: &str) {
+pub(crate) async fn available(scene: &Scene, id: &str) {
     let found = async || {
         let views = scene.local.rds.resources(None);
         let found = views.iter().find(|view| view.id == id);
@@ -478,6 +507,7 @@ async fn put_nightly(scene: &Scene) -> Result<(), String> {
 
 /// The template's schedule, whose event is delivered twice.
 async fn scheduled(scene: &Scene) -> Result<(), String> {
+    scene.reaper_comes(false).await;
     let cloud = &scene.local.cloud;
     put_nightly(scene).await?;
     scene.sleep(Duration::from_secs(86_400 + 4 * 3600)).await;
@@ -509,6 +539,7 @@ fn expect_dead_letters(scene: &Scene, wanted: usize) -> Result<(), String> {
 
 /// The template's schedule, whose function is gone: it is tried again until it is given up.
 async fn undeliverable(scene: &Scene) -> Result<(), String> {
+    scene.reaper_comes(false).await;
     let stack = &scene.local.stack;
     let caller = scene.caller(&stack.region);
     let start = stack.function_name("start");

@@ -22,9 +22,10 @@ use local_cloud::iam::{Evaluation, Role};
 use pipeline_tests::{Original, SNAPSHOT, SOURCE, Scene};
 use serde_json::json;
 
+use crate::attempts;
 use crate::beside::{SHARED_CLUSTER, session_key};
+use crate::scenarios::{self, ELSEWHERE};
 use crate::trial::{in_virtual_time, logical_name};
-use crate::{attempts, scenarios};
 
 /// The tag that makes a thing a restore's.
 pub(crate) const OURS: &str = "aurora-restore:restore-id";
@@ -39,7 +40,6 @@ const OWN_BUSINESS: [(&str, &str); 2] = [
     ("RunbookRole", "stop a restore"),
     ("FleetStateMachineRole", "stop a restore"),
 ];
-const ELSEWHERE: &str = "eu-central-1";
 
 /// Clusters of other people: name and tags.
 const CLUSTERS: [(&str, &[(&str, &str)]); 6] = [

@@ -57,13 +57,6 @@ pub(crate) const ALL: &[Survived] = &[
         reason: "who is next in the queue of copies and cannot be woken looks by itself, later",
     },
     Survived {
-        roles: &["CleanupRole"],
-        sids: &["StopWhatWasReplaced"],
-        actions: &[],
-        by_chance: false,
-        reason: "the reaper stops what was replaced and runs",
-    },
-    Survived {
         roles: &["WaitRole"],
         sids: &["AnswerTokens"],
         actions: &["states:SendTaskFailure"],

@@ -1,5 +1,6 @@
 //! Restores that come in the place of a cluster, for the roles that replace, give back and retire.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aurora_restore_core::names::RestoreId;
@@ -7,16 +8,23 @@ use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use local_cloud::faults::{Fault, Faults};
+use local_cloud::rds::ResourceView;
 use local_cloud::route53::zone_id;
-use pipeline_tests::{Scene, TARGET};
+use pipeline_tests::{Scene, Serving, TARGET};
 use serde_json::{Value, json};
 
-use crate::scenarios::{ends, expect, in_state, outcome_of, restored, stop};
+use crate::scenarios::{
+    CLUSTER_GROUP, INSTANCE_GROUP, available, ends, expect, in_state, make_groups, outcome_of,
+    restored, stop,
+};
 
 /// What points to clusters here.
 pub(crate) const PARAMETER: &str = "/orders/endpoint";
 pub(crate) const CONNECTION: &str = "orders/connection";
 pub(crate) const ZONE: &str = "db.example.com";
+
+/// How often is looked for what lasts less than a state.
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 fn retired() -> String {
     RestoreId::parse("restore-1")
@@ -30,102 +38,143 @@ fn request(scene: &Scene) -> Value {
     request
 }
 
-/// Whether a cluster of this name is there.
-async fn is_there(scene: &Scene, name: &str) -> bool {
-    let found = aurora_restore_core::rds::find_cluster(&scene.rds(), name).await;
-    found.is_ok_and(|found| found.is_some())
+/// The cluster that bears a name.
+fn bearer(scene: &Scene, name: &str) -> Option<ResourceView> {
+    let views = scene.local.rds.resources(None).into_iter();
+    let mut found = views.filter(|view| view.kind == "cluster" && view.id == name);
+    found.next()
 }
 
-pub(crate) async fn renamed(scene: &Scene) -> Result<(), String> {
-    scene.serve(TARGET).await;
-    restored(scene, request(scene)).await?;
-    // RDS, or a person, starts what was stopped: the reaper stops it again.
-    let started = scene
+/// A cluster that serves under the target's name. One of its instances is called as those of a restore are that took
+/// the name over before.
+async fn serving(scene: &Scene) -> Serving {
+    let serving = scene.serve(TARGET).await;
+    let instance = "aurora-restore-earlier-1";
+    let made = scene
         .rds()
-        .start_db_cluster()
-        .db_cluster_identifier(retired());
-    scene.sleep(Duration::from_secs(900)).await;
+        .create_db_instance()
+        .db_instance_identifier(instance)
+        .db_cluster_identifier(TARGET)
+        .db_instance_class("db.r6g.large")
+        .engine("aurora-postgresql");
+    made.send().await.unwrap();
+    available(scene, instance).await;
+    serving
+}
+
+/// With groups of its own, for which ours is rebooted before it gets the name.
+pub(crate) async fn renamed(scene: &Scene) -> Result<(), String> {
+    serving(scene).await;
+    let mut request = request(scene);
+    make_groups(scene).await;
+    request["target"]["clusterParameterGroup"] = json!(CLUSTER_GROUP);
+    request["target"]["instanceParameterGroup"] = json!(INSTANCE_GROUP);
+    scene.reaper_comes(false).await;
+    restored(scene, request).await?;
+    is_retired(scene, &retired()).await
+}
+
+/// Cleanup has stopped what was replaced; RDS, or a person, starts it, and the reaper stops it again; then it goes.
+async fn is_retired(scene: &Scene, name: &str) -> Result<(), String> {
+    in_status(scene, name, "stopped").await?;
+    let started = scene.rds().start_db_cluster().db_cluster_identifier(name);
     started.send().await.map_err(|error| format!("{error:?}"))?;
-    scene.sleep(Duration::from_secs(1200)).await;
+    in_status(scene, name, "available").await?;
+    scene.reaper_comes(true).await;
+    in_status(scene, name, "stopped").await?;
     scene.sleep(Duration::from_secs(3 * 3600)).await;
-    expect(
-        "the retired cluster",
-        &is_there(scene, &retired()).await.to_string(),
-        "false",
-    )
+    let is_there = bearer(scene, name).is_some().to_string();
+    expect("the retired cluster is there", &is_there, "false")
+}
+
+/// Lets time pass until a retired cluster is in this status: less than it is kept.
+async fn in_status(scene: &Scene, name: &str, wanted: &str) -> Result<(), String> {
+    let status = || bearer(scene, name).map(|found| found.status);
+    for _ in 0..40 {
+        if status().as_deref() == Some(wanted) {
+            break;
+        }
+        scene.sleep(Duration::from_secs(30)).await;
+    }
+    let found = status().unwrap_or_default();
+    expect("the retired cluster", &found, wanted)
+}
+
+/// Faults for the calls of this world.
+fn faults(scene: &Scene) -> Arc<Faults> {
+    let cloud = &scene.local.cloud;
+    let faults = Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    faults
 }
 
 /// A call of Switch is refused for good.
 fn refuse(scene: &Scene, call: &str) {
-    let cloud = &scene.local.cloud;
-    let faults = Faults::new(cloud.world(), cloud.lambda());
-    cloud.world().add_layer(faults.clone());
-    faults.arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
+    faults(scene).arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
 }
 
 pub(crate) async fn renamed_and_undone(scene: &Scene) -> Result<(), String> {
     scene.reaper_comes(false).await;
-    let serving = scene.serve(TARGET).await;
+    let serving = serving(scene).await;
     let execution = scene.start("restore-1", request(scene)).await;
     in_state(scene, &execution, "Switch").await?;
-    let rds = scene.rds();
     // Ours gets the name, and is then not let in.
-    while !is_there(scene, &retired()).await {
-        scene.sleep(Duration::from_millis(100)).await;
+    while bearer(scene, &retired()).is_none() {
+        scene.sleep(LOOKS_EVERY).await;
     }
     refuse(scene, "aurora-restore-switch rds:ModifyDBCluster#2");
     execution.finished().await;
-    expect(
-        "the end",
-        &outcome_of(scene, "restore-1").await,
-        "FailedClean",
-    )?;
-    let found = aurora_restore_core::rds::find_cluster(&rds, TARGET).await;
-    let found = found.ok().flatten();
-    let id = found
-        .as_ref()
-        .and_then(|found| found.db_cluster_resource_id());
-    expect("who serves", id.unwrap_or_default(), &serving.resource_id)
+    given_back(scene, &serving).await
 }
 
 pub(crate) async fn renamed_and_stopped(scene: &Scene) -> Result<(), String> {
-    let serving = scene.serve(TARGET).await;
+    let serving = serving(scene).await;
     let execution = scene.start("restore-1", request(scene)).await;
     in_state(scene, &execution, "Switch").await?;
-    let rds = scene.rds();
     // Until ours bears the name and nobody was let in.
-    loop {
-        let found = aurora_restore_core::rds::find_cluster(&rds, TARGET).await;
-        let found = found.ok().flatten();
-        let id = found
-            .as_ref()
-            .and_then(|found| found.db_cluster_resource_id());
-        if id.is_some_and(|id| id != serving.resource_id) {
-            break;
-        }
-        scene.sleep(Duration::from_millis(200)).await;
+    let is_ours = |found: ResourceView| found.resource_id != serving.resource_id;
+    while !bearer(scene, TARGET).is_some_and(is_ours) {
+        scene.sleep(LOOKS_EVERY).await;
     }
     stop(scene, &execution.launch().execution_arn).await?;
     scene.sleep(Duration::from_secs(2 * 3600)).await;
+    given_back(scene, &serving).await
+}
+
+/// The replaced cluster serves, and did before ours was removed: clients waited for renamings, and for nothing else.
+async fn given_back(scene: &Scene, serving: &Serving) -> Result<(), String> {
     expect(
         "the end",
         &outcome_of(scene, "restore-1").await,
         "FailedClean",
     )?;
-    let found = aurora_restore_core::rds::find_cluster(&rds, TARGET).await;
-    let found = found.ok().flatten();
-    let id = found
-        .as_ref()
-        .and_then(|found| found.db_cluster_resource_id());
-    expect("who serves", id.unwrap_or_default(), &serving.resource_id)
+    let found = bearer(scene, TARGET).ok_or("nobody serves")?;
+    expect("who serves", &found.resource_id, &serving.resource_id)?;
+    let past = scene.local.rds.past_resources(None);
+    let ours = past.iter().find(|view| view.kind == "cluster");
+    let removal = ours.and_then(|ours| ours.statuses.last());
+    let (removed, _) = removal.ok_or("ours was never removed")?;
+    let (serves, status) = found.statuses.last().ok_or("it has no status")?;
+    expect("who serves", status, "available")?;
+    if serves < removed {
+        return Ok(());
+    }
+    Err(format!(
+        "it serves since {serves}, and ours was removed from {removed} on"
+    ))
+}
+
+/// Says where a cluster is.
+async fn put_parameter(scene: &Scene, value: &Value) {
+    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
+    let put = ssm.put_parameter().name(PARAMETER);
+    let put = put.r#type(aws_sdk_ssm::types::ParameterType::String);
+    put.value(value.to_string()).send().await.unwrap();
 }
 
 /// What points to nothing yet.
 async fn pointers(scene: &Scene) -> Value {
-    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
-    let kind = aws_sdk_ssm::types::ParameterType::String;
-    let put = ssm.put_parameter().name(PARAMETER).value("{}").r#type(kind);
-    put.send().await.unwrap();
+    put_parameter(scene, &json!({})).await;
     let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
     let made = secrets.create_secret().name(CONNECTION).secret_string("{}");
     made.send().await.unwrap();
@@ -169,21 +218,32 @@ pub(crate) async fn pointed(scene: &Scene) -> Result<(), String> {
     restored(scene, request).await
 }
 
+/// The parameter leaves a cluster, which is then retired under its own name; without a secret for clients it names the
+/// target's own.
+pub(crate) async fn pointed_away(scene: &Scene) -> Result<(), String> {
+    let serving = serving(scene).await;
+    let arn = bearer(scene, &serving.name).ok_or("nobody serves")?.arn;
+    put_parameter(scene, &json!({ "clusterArn": arn })).await;
+    let request = scene.request_with(json!({
+        "target": {"clusterIdentifier": "next-staging"},
+        "credentials": {"master": "secret", "secretName": "staging/master"},
+        "switch": {"mode": "pointer", "parameter": PARAMETER, "retire": {"keepHours": 1}},
+    }));
+    scene.reaper_comes(false).await;
+    restored(scene, request).await?;
+    is_retired(scene, &serving.name).await
+}
+
+/// All of it is moved, and then nobody may be let in.
 pub(crate) async fn pointed_and_undone(scene: &Scene) -> Result<(), String> {
     let request = pointers(scene).await;
-    let denied = format!(
-        "aurora-restore-switch route53:POST /2013-04-01/hostedzone/{}/rrset#1",
-        zone_id(ZONE)
-    );
-    refuse(scene, &denied);
+    refuse(scene, "aurora-restore-switch rds:ModifyDBCluster#1");
     ends(scene, "restore-1", request, "FailedClean").await
 }
 
 pub(crate) async fn pointed_and_stopped(scene: &Scene) -> Result<(), String> {
     let request = pointers(scene).await;
-    let cloud = &scene.local.cloud;
-    let faults = Faults::new(cloud.world(), cloud.lambda());
-    cloud.world().add_layer(faults.clone());
+    let faults = faults(scene);
     let killed = format!(
         "aurora-restore-switch route53:POST /2013-04-01/hostedzone/{}/rrset#1",
         zone_id(ZONE)
@@ -195,7 +255,7 @@ pub(crate) async fn pointed_and_stopped(scene: &Scene) -> Result<(), String> {
         if let Some(outcome) = execution.outcome() {
             return Err(format!("ended before the records were moved: {outcome:?}"));
         }
-        scene.sleep(Duration::from_millis(200)).await;
+        scene.sleep(LOOKS_EVERY).await;
     }
     stop(scene, &execution.launch().execution_arn).await?;
     scene.sleep(Duration::from_secs(2 * 3600)).await;

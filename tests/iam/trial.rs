@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use aurora_restore_core::settings::matches_pattern;
 use local_cloud::iam::{Decision, Evaluation, Ground, Role};
 use pipeline_tests::{Original, Scene};
 use serde_json::{Map, Value};
@@ -27,12 +29,44 @@ pub(crate) struct Permission {
     pub(crate) action: String,
 }
 
+/// One resource of one statement that allows something.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    /// Such as `CleanupRole`.
+    pub(crate) role: String,
+    /// The policy's name.
+    pub(crate) policy: String,
+    /// The statement's place in it.
+    pub(crate) statement: usize,
+    /// The statement's `Sid`, for people.
+    pub(crate) sid: String,
+    /// The resource as it is written there, a pattern.
+    pub(crate) resource: String,
+}
+
+impl Reach {
+    /// Whether its statement decided.
+    pub(crate) fn is_of_statement_of(&self, evaluation: &Evaluation) -> bool {
+        let is_ground =
+            |ground: &Ground| ground.policy == self.policy && ground.statement == self.statement;
+        evaluation.grounds.iter().any(is_ground) && logical_name(&evaluation.role) == self.role
+    }
+
+    /// Whether what was asked is among what it names.
+    pub(crate) fn covers(&self, evaluation: &Evaluation) -> bool {
+        // `?` stands for one character, which `*` covers, too.
+        matches_pattern(&self.resource.replace('?', "*"), &evaluation.resource)
+    }
+}
+
 /// What came of a scenario.
 pub(crate) struct Played {
     /// Whether things went as they should.
     pub(crate) verdict: Result<(), String>,
     /// Everything that roles were asked.
     pub(crate) evaluations: BTreeSet<Evaluation>,
+    /// How long it took this machine.
+    pub(crate) took: Duration,
 }
 
 impl Played {
@@ -63,24 +97,50 @@ pub(crate) fn logical_name(role_arn: &str) -> String {
 }
 
 /// Every action of every statement with this effect.
-pub(crate) fn permissions(roles: &[std::sync::Arc<Role>], effect: &str) -> Vec<Permission> {
+pub(crate) fn permissions(roles: &[Arc<Role>], effect: &str) -> Vec<Permission> {
+    let mut found = Vec::new();
+    for (role, policy, statement, content) in all_statements(roles, effect) {
+        for action in named(&content, "Action") {
+            found.push(Permission {
+                role: logical_name(&role.arn),
+                policy: policy.clone(),
+                statement,
+                sid: content["Sid"].as_str().unwrap_or_default().to_owned(),
+                action,
+            });
+        }
+    }
+    found
+}
+
+/// Every resource of every statement that allows something.
+pub(crate) fn reaches(roles: &[Arc<Role>]) -> Vec<Reach> {
+    let mut found = Vec::new();
+    for (role, policy, statement, content) in all_statements(roles, "Allow") {
+        for resource in named(&content, "Resource") {
+            found.push(Reach {
+                role: logical_name(&role.arn),
+                policy: policy.clone(),
+                statement,
+                sid: content["Sid"].as_str().unwrap_or_default().to_owned(),
+                resource,
+            });
+        }
+    }
+    found
+}
+
+/// Role, policy, place and content of every statement with this effect.
+fn all_statements<'a>(
+    roles: &'a [Arc<Role>],
+    effect: &str,
+) -> Vec<(&'a Role, &'a String, usize, Value)> {
     let mut found = Vec::new();
     for role in roles {
         for (policy, document) in &role.documents {
-            for (statement, content) in statements(document).iter().enumerate() {
-                if content["Effect"] != effect {
-                    continue;
-                }
-                for action in actions(content) {
-                    found.push(Permission {
-                        role: logical_name(&role.arn),
-                        policy: policy.clone(),
-                        statement,
-                        sid: content["Sid"].as_str().unwrap_or_default().to_owned(),
-                        action,
-                    });
-                }
-            }
+            let all = statements(document).into_iter().enumerate();
+            let of_effect = all.filter(|(_, content)| content["Effect"] == effect);
+            found.extend(of_effect.map(|(place, content)| (&**role, policy, place, content)));
         }
     }
     found
@@ -93,16 +153,16 @@ fn statements(document: &Value) -> Vec<Value> {
     }
 }
 
-fn actions(statement: &Value) -> Vec<String> {
-    match &statement["Action"] {
-        Value::Array(actions) => actions
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        Value::String(action) => vec![action.clone()],
-        _ => vec!["NotAction".to_owned()],
+/// What a statement names as its `Action` or `Resource`, one or several; a name that nothing fits where it says what it
+/// does not mean.
+fn named(statement: &Value, member: &str) -> Vec<String> {
+    let named = &statement[member];
+    let all = named.as_array().into_iter().flatten().chain([named]);
+    let all: Vec<String> = all.filter_map(Value::as_str).map(str::to_owned).collect();
+    if all.is_empty() {
+        return vec![format!("Not{member}")];
     }
+    all
 }
 
 impl Permission {
@@ -119,7 +179,7 @@ impl Permission {
         let role = beside::role(scene, &self.role);
         let mut documents = role.documents.clone();
         let mut kept = statements(&documents[&self.policy]);
-        let left: Vec<String> = actions(&kept[self.statement])
+        let left: Vec<String> = named(&kept[self.statement], "Action")
             .into_iter()
             .filter(|action| *action != self.action)
             .collect();
@@ -151,6 +211,7 @@ pub(crate) fn play(
     seed: u64,
     without: Option<&Permission>,
 ) -> Played {
+    let began = Instant::now();
     let played = catch_unwind(AssertUnwindSafe(|| {
         in_virtual_time(async {
             let scene = scenario.scene(original, seed).await;
@@ -166,12 +227,14 @@ pub(crate) fn play(
             Played {
                 verdict,
                 evaluations,
+                took: began.elapsed(),
             }
         })
     }));
     played.unwrap_or_else(|_| Played {
         verdict: Err("the trial panicked; what it said is above".to_owned()),
         evaluations: BTreeSet::new(),
+        took: began.elapsed(),
     })
 }
 

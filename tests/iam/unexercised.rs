@@ -4,7 +4,7 @@
 //! not ask with the role's rights here. An entry that a scenario does use, or that no
 //! role grants, is an error: the list says no more than is true.
 
-use crate::trial::Permission;
+use crate::trial::{Permission, Reach};
 
 /// Actions, in whichever role, and why nothing here asks for them.
 pub(crate) struct Unexercised {
@@ -54,6 +54,34 @@ pub(crate) const ALL: &[Unexercised] = &[
         reason: "Lambda attaches a function to the VPC with its role, and the function itself is denied it (Lambda guide, \"VPC permissions\")",
     },
 ];
+
+/// Resources of statements that scenarios do use, and why nothing here is asked about them.
+pub(crate) struct Unreached {
+    /// Such as `RestoreRole`.
+    pub(crate) role: &'static str,
+    /// The statement's `Sid`.
+    pub(crate) sid: &'static str,
+    /// The resources' types, as ARNs have them.
+    pub(crate) types: &'static [&'static str],
+    /// Why, and where AWS says that they are needed.
+    pub(crate) reason: &'static str,
+}
+
+/// All of them.
+pub(crate) const UNREACHED: &[Unreached] = &[Unreached {
+    role: "RestoreRole",
+    sid: "AddInstancesWithGroups",
+    types: &["og", "subgrp"],
+    reason: "the call names neither, and the local RDS asks for what a call names; the example of the Aurora guide has them for calls that use the defaults (\"Permission policies to create, modify and, delete resources in Aurora\")",
+}];
+
+impl Unreached {
+    /// Whether it speaks of this resource.
+    pub(crate) fn concerns(&self, reach: &Reach) -> bool {
+        let of_type = |found: &&str| reach.resource.split(':').nth(5) == Some(found);
+        self.role == reach.role && self.sid == reach.sid && self.types.iter().any(of_type)
+    }
+}
 
 impl Unexercised {
     /// Whether it speaks of this permission.
