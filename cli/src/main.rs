@@ -8,15 +8,13 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    Lambdas, cost, decisions, explain, fleets, local, plan, profiles, regions, rehearse, restores,
-    tell,
+    EXIT_CODES, Lambdas, cost, decisions, explain, fleets, local, plan, profiles, regions,
+    rehearse, restores, tell,
 };
 
 /// Brings an Amazon Aurora cluster back from a snapshot: start, follow and rehearse restores.
-///
-/// Exit codes: 0 done, 1 the restore failed or does not hold what it should, 2 the command could not be carried out.
 #[derive(Parser)]
-#[command(name = "aurora-restore", version, arg_required_else_help = true)]
+#[command(name = "aurora-restore", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,7 +31,7 @@ enum Command {
     },
     /// Start a restore.
     Start(restores::Start),
-    /// Show what a restore would do, and whether it could, without changing anything: exit code 1 when a check fails.
+    /// Show what a restore would do, and whether it could, without changing anything.
     Plan(plan::PlanOf),
     /// Show how a restore stands.
     Status(restores::StatusOf),

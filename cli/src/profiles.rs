@@ -71,9 +71,10 @@ impl Pipeline {
                 .map_err(|problem| anyhow!("profile `{}`: {problem}", kept.name))?;
         }
         let there = self.in_region(to_region);
-        for kept in &mut profiles {
+        for at in 0..profiles.len() {
+            let kept = &profiles[at];
             let put = there.put_profile(&kept.name, &kept.text).await;
-            kept.version = put.with_context(|| format!("cannot copy to {to_region}"))?;
+            profiles[at].version = put.with_context(|| half_copied(&profiles, at, to_region))?;
         }
         Ok(profiles)
     }
@@ -136,4 +137,21 @@ impl Pipeline {
         }
         Ok(format!("{}{name}", self.profiles_path()))
     }
+}
+
+/// That the profile at this place could not be copied, and what became of the others.
+fn half_copied(profiles: &[Kept], at: usize, to_region: &str) -> String {
+    let names = |profiles: &[Kept]| {
+        let names: Vec<&str> = profiles.iter().map(|kept| kept.name.as_str()).collect();
+        match names.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        }
+    };
+    let (copied, left) = profiles.split_at(at);
+    format!(
+        "cannot copy all profiles to {to_region}: copied were {}; not copied are {}. The same command begins anew",
+        names(copied),
+        names(left)
+    )
 }

@@ -2,7 +2,8 @@
 //!
 //! The same code speaks to AWS and to the local cloud; only the endpoint differs.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
+use aurora_restore_core::approval::take_requester;
 use aurora_restore_core::aws::configuration;
 use aurora_restore_core::fleet::{Fleet, FleetId, Tally};
 use aurora_restore_core::ledger::Status;
@@ -13,6 +14,7 @@ use aurora_restore_core::table::Table;
 use aurora_restore_core::{Clients, Clock, Context};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent, HistoryEventType};
 use serde::Serialize;
 use serde_json::Value;
@@ -39,6 +41,39 @@ pub struct Path {
     pub path: Vec<String>,
     /// State transitions as Step Functions bills them: states entered, and retries.
     pub transitions: usize,
+}
+
+/// How an execution stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// What Step Functions says.
+    pub status: ExecutionStatus,
+    /// The error of a failed one.
+    pub error: Option<String>,
+    /// What happened, when it failed.
+    pub cause: Option<String>,
+}
+
+impl Execution {
+    fn of(found: DescribeExecutionOutput) -> Self {
+        Self {
+            status: found.status,
+            error: found.error,
+            cause: found.cause,
+        }
+    }
+
+    /// Whether it is under way, or may be redriven to go on.
+    pub fn runs(&self) -> bool {
+        use ExecutionStatus::{PendingRedrive, Running};
+        matches!(self.status, PendingRedrive | Running)
+    }
+
+    /// Whether it ended otherwise than it should.
+    pub fn failed(&self) -> bool {
+        use ExecutionStatus::{Aborted, Failed, TimedOut};
+        matches!(self.status, Aborted | Failed | TimedOut)
+    }
 }
 
 /// One line of a list of restores.
@@ -137,7 +172,8 @@ impl Pipeline {
         }
     }
 
-    /// Starts a restore. A name used by a running restore with the same input starts nothing twice.
+    /// Starts a restore; the execution's ARN. One of this id that runs with the same request is left as it is, whoever
+    /// asked for it.
     ///
     /// # Errors
     /// What Step Functions refuses.
@@ -149,7 +185,7 @@ impl Pipeline {
             .map_err(|error| error.context(format!("cannot start restore `{restore_id}`")))
     }
 
-    /// Starts a fleet; the execution's ARN.
+    /// Starts a fleet; the execution's ARN. As with [`Pipeline::start`], the same one that runs is left as it is.
     ///
     /// # Errors
     /// What Step Functions refuses.
@@ -169,12 +205,54 @@ impl Pipeline {
             .input(input.to_string())
             .send()
             .await;
-        started
-            .map(|started| started.execution_arn)
-            .map_err(|error| match error.as_service_error() {
-                Some(said) => anyhow!("{said}"),
-                None => anyhow!(error),
-            })
+        let error = match started {
+            Ok(started) => return Ok(started.execution_arn),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(said) if said.is_execution_already_exists() => {
+                self.find_same(machine, name, input).await
+            }
+            Some(said) => Err(anyhow!("{said}")),
+            None => Err(anyhow!(error)),
+        }
+    }
+
+    /// The execution of this name, if it runs and was started with this request. Who asked for it is none of the
+    /// request: it stays whoever was first.
+    async fn find_same(&self, machine: &str, name: &str, input: &Value) -> Result<String> {
+        let arn = format!(
+            "{}:{name}",
+            machine.replacen(":stateMachine:", ":execution:", 1)
+        );
+        let found = self.describe(&arn).await?;
+        let found = found.with_context(|| format!("`{arn}` exists, and is not to be found"))?;
+        let asked = |input: &Value| take_requester(input).ok().map(|(asked, _)| asked);
+        let before = found
+            .input()
+            .and_then(|text| serde_json::from_str(text).ok());
+        let same = before.is_some_and(|before| asked(&before) == asked(input));
+        if same && *found.status() == ExecutionStatus::Running {
+            return Ok(arn);
+        }
+        let how = if same { "the same" } else { "another" };
+        bail!(
+            "`{name}` was started before with {how} request, and is {}: choose an id that was never used",
+            found.status()
+        )
+    }
+
+    /// An execution as Step Functions knows it; `None` when it does not.
+    async fn describe(&self, arn: &str) -> Result<Option<DescribeExecutionOutput>> {
+        let found = self.sfn.describe_execution().execution_arn(arn).send();
+        match found.await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match error.as_service_error() {
+                Some(said) if said.is_execution_does_not_exist() => Ok(None),
+                Some(said) => bail!("cannot look at execution `{arn}`: {said}"),
+                None => Err(anyhow!(error).context(format!("cannot look at execution `{arn}`"))),
+            },
+        }
     }
 
     /// How a fleet and its members stand, from the state table; `None` before it is planned.
@@ -209,26 +287,36 @@ impl Pipeline {
         }))
     }
 
-    /// The execution's status, and its error and cause when it failed.
+    /// How the execution of a restore stands.
+    ///
+    /// # Errors
+    /// When there is none, and what Step Functions refuses.
+    pub async fn execution(&self, restore_id: &str) -> Result<Execution> {
+        let arn = self.stack.execution_arn(restore_id);
+        let found = self.describe(&arn).await?;
+        let found = found.with_context(|| {
+            format!("there is no restore `{restore_id}`: Step Functions knows no execution `{arn}`")
+        })?;
+        Ok(Execution::of(found))
+    }
+
+    /// How the execution of a fleet stands: the one that was started last, or of a fleet that left no record the one
+    /// of its name. `None` when Step Functions does not know it.
     ///
     /// # Errors
     /// What Step Functions refuses.
-    pub async fn execution(
+    pub async fn fleet_execution(
         &self,
-        restore_id: &str,
-    ) -> Result<(ExecutionStatus, Option<String>, Option<String>)> {
-        let arn = self.stack.execution_arn(restore_id);
-        let found = self
-            .sfn
-            .describe_execution()
-            .execution_arn(&arn)
-            .send()
-            .await;
-        let found = found.map_err(|error| match error.as_service_error() {
-            Some(said) => anyhow!("cannot look at restore `{restore_id}`: {said}"),
-            None => anyhow!(error).context(format!("cannot look at restore `{restore_id}`")),
-        })?;
-        Ok((found.status, found.error, found.cause))
+        fleet_id: &str,
+        recorded: Option<&FleetStatus>,
+    ) -> Result<Option<Execution>> {
+        let machine = self.stack.fleet_machine_arn();
+        let own = machine.replacen(":stateMachine:", ":execution:", 1);
+        let arn = recorded.map_or_else(
+            || format!("{own}:{fleet_id}"),
+            |fleet| fleet.execution_arn.clone(),
+        );
+        Ok(self.describe(&arn).await?.map(Execution::of))
     }
 
     /// The report of a restore, from the state table; `None` before its first record.

@@ -30,7 +30,7 @@ fn main() {
         .build()
         .unwrap();
     let began = Instant::now();
-    let drills = runtime.block_on(drills(members, PLACES, 1));
+    let drills = runtime.block_on(drills(members, PLACES, 1, 1));
     let minutes = |duration: std::time::Duration| duration.as_secs_f64() / 60.0;
     println!(
         "| members | places | fullest | one member, min (least, mean) | lower bound, min | makespan, min | makespan ÷ bound | transitions |"

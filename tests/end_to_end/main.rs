@@ -7,6 +7,7 @@
     reason = "what cannot be is a failed test"
 )]
 
+mod commands;
 mod programs;
 mod rehearsals;
 mod stock_client;

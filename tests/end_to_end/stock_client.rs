@@ -103,8 +103,14 @@ fn start_status_and_list_speak_to_any_endpoint() {
     );
     let mut status = String::new();
     for _ in 0..200 {
-        status = run(&["status", "nightly-1"]);
+        let output = aurora_restore()
+            .args(["status", "nightly-1"])
+            .envs(up.environment.iter().cloned())
+            .output()
+            .unwrap();
+        status = String::from_utf8(output.stdout).unwrap();
         if status.contains("FAILED") {
+            assert_eq!(output.status.code(), Some(1), "{status}");
             break;
         }
         std::thread::yield_now();

@@ -71,5 +71,12 @@ pub(crate) async fn redriven(scene: &Scene) -> Result<(), String> {
         "the second",
         &outcome_of(scene, "weekly-2").await,
         "Restored",
-    )
+    )?;
+    // Taken up again, the first is restored, too.
+    let again = json!({"fleetId": "weekly", "again": true});
+    let execution = scene.fleet("weekly-again", again).await;
+    match execution.outcome() {
+        Some(Outcome::Succeeded { .. }) => Ok(()),
+        other => Err(format!("the fleet, again: {other:?}")),
+    }
 }

@@ -53,10 +53,10 @@ const PAPER_CREDENTIALS: Step = Step {
 /// Verify without a database: the evidence says so.
 const PAPER_VERIFY: Step = Step {
     name: "verify",
-    run: on_paper,
+    run: verify_on_paper,
 };
 
-fn on_paper(context: &Context, event: Value) -> StepFuture<'_> {
+fn verify_on_paper(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let id = RestoreId::parse(event["restoreId"].as_str().unwrap_or_default())?;
         let restore = Restore::load(context, &id).await?;
@@ -110,15 +110,9 @@ impl Drills {
     }
 }
 
-/// Restores so many clusters as drills, in an account whose quotas leave so many places: with those that AWS gives,
-/// 40 clusters and 40 instances, of which the source has one each, these are 39. No data, so no SQL: statuses, waits, quotas, deletions, the state machines and
-/// every other step are as always.
-pub async fn drills(members: usize, places: usize, seed: u64) -> Drills {
-    let mut options = LocalOptions::in_process(seed);
+/// A world without data in which restores go through all the same, and the stack of fleets.
+pub async fn on_paper(mut options: LocalOptions) -> Scene {
     options.rds.data = Data::Metadata;
-    options.rds.quotas.clusters = places + 1;
-    options.rds.quotas.instances = places + 1;
-    let lag = options.rds.durations.modify_lag;
     let functions = options.functions.clone();
     let scene = Scene::with(options).await;
     for paper in [PAPER_CREDENTIALS, PAPER_VERIFY] {
@@ -126,9 +120,28 @@ pub async fn drills(members: usize, places: usize, seed: u64) -> Drills {
         deployment::replace_function(cloud, stack, paper, &functions).unwrap();
     }
     scene.deploy_fleet().await;
-    let profile = scene.request_with(json!({
+    scene
+}
+
+/// Restores so many clusters of so many instances as drills, in an account whose quota of instances leaves so many
+/// places for them: with the quotas that AWS gives, 40 clusters and 40 instances, of which the source has one each,
+/// these are 39 for clusters of one. No data, so no SQL: statuses, waits, quotas, deletions, the state machines and
+/// every other step are as always.
+pub async fn drills(members: usize, places: usize, instances: usize, seed: u64) -> Drills {
+    let mut options = LocalOptions::in_process(seed);
+    let quotas = &mut options.rds.quotas;
+    quotas.instances = places * instances + 1;
+    quotas.clusters = quotas.instances;
+    let lag = options.rds.durations.modify_lag;
+    let scene = on_paper(options).await;
+    let mut profile = scene.request_with(json!({
         "expiresAfterHours": 0, "overrides": ["target.clusterIdentifier"],
     }));
+    if instances > 1 {
+        let target = profile["target"].as_object_mut().unwrap();
+        let class = json!({"class": target.remove("instanceClass")});
+        target.insert("instances".to_owned(), vec![class; instances].into());
+    }
     scene
         .local
         .put_profile("drill", &profile.to_string())
@@ -153,11 +166,13 @@ pub async fn drills(members: usize, places: usize, seed: u64) -> Drills {
     let own: Vec<f64> = clusters
         .iter()
         .map(|cluster| {
-            let instance = instances
+            let own = format!("{}-", cluster.id);
+            let instances = instances
                 .iter()
-                .find(|instance| instance.id == format!("{}-1", cluster.id));
+                .filter(|instance| instance.id.starts_with(&own));
+            let all: Vec<&ResourceView> = instances.copied().chain([*cluster]).collect();
             // Twice RDS has taken a change on and still says available.
-            busy(&[cluster, instance.unwrap()]) + 2.0 * lag.as_secs_f64()
+            busy(&all) + 2.0 * lag.as_secs_f64()
         })
         .collect();
     let mean = own.iter().sum::<f64>() / own.len() as f64;

@@ -13,8 +13,9 @@ pub(crate) mod restores;
 
 use std::io::Write as _;
 use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aurora_restore::local::STACK;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -37,6 +38,51 @@ pub(crate) struct Deployed {
 pub(crate) enum Lambdas {
     InProcess,
     Processes,
+}
+
+/// What every command ends with, for its help.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+    0  done; what was looked at holds, or is not over yet
+    1  what was looked at or waited for failed: a restore, a fleet, a rehearsal, a check of a plan, a file that is no
+       profile
+    2  the command could not be carried out: the error says why
+  130  a rehearsal was interrupted";
+
+/// The exit code of a command that was carried out and looked at something.
+pub(crate) fn looked(failed: bool) -> ExitCode {
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Reads a request, or fields to lay over a profile's.
+pub(crate) fn read_object(file: &Path) -> Result<Value> {
+    let value = read_json(file)?;
+    if value.is_object() {
+        return Ok(value);
+    }
+    bail!(
+        "{} holds {}, expected a JSON object: a request, or fields to lay over the profile's",
+        file.display(),
+        shown(&value)
+    )
+}
+
+/// Bytes of JSON that a message repeats.
+const SHOWN_LIMIT: usize = 60;
+
+/// A value in a message: whole when it is short.
+pub(crate) fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match value {
+        _ if text.len() <= SHOWN_LIMIT => format!("`{text}`"),
+        Value::Array(list) => format!("a list of {}", list.len()),
+        Value::Object(_) => "an object".to_owned(),
+        _ => "a text".to_owned(),
+    }
 }
 
 pub(crate) fn read_json(file: &Path) -> Result<Value> {

@@ -10,7 +10,7 @@ use aurora_restore_core::Clock;
 use clap::Args;
 use serde_json::json;
 
-use super::{Deployed, print, print_json, read_json};
+use super::{Deployed, looked, print, print_json, read_object};
 
 #[derive(Args)]
 pub(crate) struct PlanOf {
@@ -29,7 +29,7 @@ pub(crate) struct PlanOf {
 
 pub(crate) async fn preview(arguments: PlanOf) -> Result<ExitCode> {
     let input = match &arguments.input {
-        Some(file) => read_json(file)?,
+        Some(file) => read_object(file)?,
         None => json!({}),
     };
     let input = plan::input(arguments.profile.as_deref(), input)?;
@@ -41,9 +41,5 @@ pub(crate) async fn preview(arguments: PlanOf) -> Result<ExitCode> {
     } else {
         print(plan::render(&preview).trim_end())?;
     }
-    Ok(if preview.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(looked(!preview.ok))
 }

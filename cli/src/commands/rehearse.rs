@@ -9,11 +9,11 @@ use aurora_restore::rehearsal::{self, Options};
 use aurora_restore_core::sql::Engine;
 use clap::Args;
 
-use super::{Lambdas, interrupted, print, print_json, tell};
+use super::{Lambdas, interrupted, looked, print, print_json, tell};
 
 #[derive(Args)]
 pub(crate) struct Rehearse {
-    /// What to rehearse.
+    /// What to rehearse: --list says what each shows, and which engine it does without.
     #[arg(value_enum, default_value_t = Variant::Snapshot, hide_possible_values = true)]
     variant: Variant,
     /// Say what there is to rehearse, and rehearse nothing.
@@ -25,7 +25,8 @@ pub(crate) struct Rehearse {
     /// Load the source from this file: SQL of pg_dump, mysqldump or your own, or a custom or tar archive of pg_dump.
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
-    /// What kind of database the source is: `aurora-postgresql`, or `aurora-mysql` on a server of MariaDB.
+    /// What kind of database the source is: `aurora-postgresql`, or `aurora-mysql` on a server of MariaDB (not for
+    /// every variant: --list).
     #[arg(long, value_parser = engine, default_value = "aurora-postgresql")]
     engine: Engine,
     /// How the functions run: in this process, or as the real binaries over the Lambda Runtime API.
@@ -96,9 +97,5 @@ pub(crate) async fn rehearse(arguments: Rehearse) -> Result<ExitCode> {
         interrupted().await?;
     }
     local.shutdown().await;
-    Ok(if rehearsed.succeeded() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(looked(!rehearsed.succeeded()))
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use aurora_restore::remote::Pipeline;
+use anyhow::Result;
+use aurora_restore::remote::{Execution, Pipeline};
 use aurora_restore_core::approval::REQUESTED_BY;
 use aurora_restore_core::ledger::{Status, rfc3339};
 use aurora_restore_core::report::Report;
@@ -12,7 +12,7 @@ use aurora_restore_core::{Clock, fidelity};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Deployed, print, print_json, read_json};
+use super::{Deployed, looked, print, print_json, read_object};
 
 #[derive(Args)]
 pub(crate) struct Start {
@@ -22,8 +22,8 @@ pub(crate) struct Start {
     /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// The restore's id: 1 to 80 characters without white space. Starting it again with the same input while it
-    /// runs starts nothing; any other second start is refused.
+    /// The restore's id: 1 to 80 characters without white space. Starting it again with the same request while it
+    /// runs starts nothing, whoever does; any other second start is refused.
     restore_id: String,
     #[command(flatten)]
     deployed: Deployed,
@@ -56,19 +56,14 @@ pub(crate) enum Listed {
 
 pub(crate) async fn start(arguments: Start) -> Result<ExitCode> {
     let mut input = match &arguments.input {
-        Some(file) => read_json(file)?,
+        Some(file) => read_object(file)?,
         None => json!({}),
     };
     if let Some(profile) = &arguments.profile {
-        let Some(fields) = input.as_object_mut() else {
-            bail!("the input is not a JSON object")
-        };
-        fields.insert("profile".to_owned(), json!(profile));
+        input["profile"] = json!(profile);
     }
     let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
-    if let Some(fields) = input.as_object_mut() {
-        fields.insert(REQUESTED_BY.to_owned(), json!(pipeline.caller().await?));
-    }
+    input[REQUESTED_BY] = json!(pipeline.caller().await?);
     let arn = pipeline.start(&arguments.restore_id, &input).await?;
     if arguments.deployed.json {
         print_json(&json!({"restoreId": arguments.restore_id, "executionArn": arn}))?;
@@ -80,7 +75,13 @@ pub(crate) async fn start(arguments: Start) -> Result<ExitCode> {
 
 pub(crate) async fn status(arguments: StatusOf) -> Result<ExitCode> {
     let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
-    let (status, error, cause) = pipeline.execution(&arguments.restore_id).await?;
+    let execution = pipeline.execution(&arguments.restore_id).await?;
+    let code = looked(execution.failed());
+    let Execution {
+        status,
+        error,
+        cause,
+    } = execution;
     let path = pipeline.path(&arguments.restore_id).await?;
     let report = pipeline
         .report(&arguments.restore_id, Clock::system().now())
@@ -89,7 +90,7 @@ pub(crate) async fn status(arguments: StatusOf) -> Result<ExitCode> {
         print_json(
             &json!({"execution": status.as_str(), "error": error, "cause": cause, "path": path.path, "transitions": path.transitions, "report": report}),
         )?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     let mut lines = vec![
         format!("execution  {}", status.as_str()),
@@ -121,7 +122,7 @@ pub(crate) async fn status(arguments: StatusOf) -> Result<ExitCode> {
     lines.extend(error.map(|error| format!("error      {error}")));
     lines.extend(cause.map(|cause| format!("cause      {cause}")));
     print(&lines.join("\n"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// The settings of the target that are not as at the source, or not as planned.

@@ -174,15 +174,9 @@ impl Rehearsed {
 /// # Errors
 /// As [`LocalPipeline::start`]; or when the functions' binaries are not built.
 pub async fn set_up(options: &Options) -> Result<LocalPipeline> {
-    if options.engine == Engine::Mysql && options.variant == Variant::PointInTime {
+    if let Some(why) = options.variant.refuses(options.engine) {
         bail!(
-            "the local cloud takes no Aurora MySQL back to a point in time: rehearse another variant (--list), or --engine {}",
-            Engine::Postgresql
-        );
-    }
-    if options.engine == Engine::Mysql && options.variant == Variant::Rename {
-        bail!(
-            "the client of this variant speaks to PostgreSQL alone: rehearse another variant (--list), or --engine {}",
+            "{why}: rehearse another variant (--list), or --engine {}",
             Engine::Postgresql
         );
     }

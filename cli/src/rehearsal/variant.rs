@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aurora_restore_core::ledger::rfc3339;
+use aurora_restore_core::sql::Engine;
 use aws_sdk_rds::config::Region;
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -84,10 +85,30 @@ impl Variant {
     pub fn list() -> Vec<(String, String)> {
         let shown = |variant: &Self| {
             let value = variant.to_possible_value()?;
-            let help = value.get_help().map(ToString::to_string);
-            Some((value.get_name().to_owned(), help.unwrap_or_default()))
+            let mut help = value
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let engines = Engine::ALL.into_iter();
+            for engine in engines.filter(|engine| variant.refuses(*engine).is_some()) {
+                help = format!("{help} (not with --engine {engine})");
+            }
+            Some((value.get_name().to_owned(), help))
         };
         Self::value_variants().iter().filter_map(shown).collect()
+    }
+
+    /// Why there is no source of this engine for it; `None` when there is.
+    pub fn refuses(self, engine: Engine) -> Option<&'static str> {
+        match (self, engine) {
+            (Self::PointInTime, Engine::Mysql) => {
+                Some("the local cloud takes no Aurora MySQL back to a point in time")
+            }
+            (Self::Rename, Engine::Mysql) => {
+                Some("the client of this variant speaks to PostgreSQL alone")
+            }
+            _ => None,
+        }
     }
 
     /// Whether the source is encrypted with a key of its own.

@@ -17,6 +17,18 @@ pub const LONGEST: time::Duration = time::Duration::days(10);
 /// A cause may be as long as 32 KB; people need its beginning.
 const CAUSE_LIMIT: usize = 500;
 
+/// What Step Functions knows of an execution.
+enum Known {
+    /// Nothing: it never was, or ended long ago.
+    Not,
+    /// Only a later one of its name.
+    Later,
+    /// It runs, or runs again because it was redriven.
+    Running,
+    /// It ended, in words.
+    Ended(String),
+}
+
 /// How an execution ended, in words; `None` while it runs, or runs again because it was redriven.
 ///
 /// The plan, once there is one, tells it from a later execution of the same name. An execution that Step Functions
@@ -29,6 +41,29 @@ pub async fn how_it_ended(
     arn: &str,
     plan: Option<&Plan>,
 ) -> Result<Option<String>, StepError> {
+    let started = plan.map(|plan| plan.execution_started_at.as_str());
+    Ok(match look(context, arn, started).await? {
+        Known::Not => {
+            let abandoned =
+                plan.is_some_and(|plan| context.clock.now() > plan.planned_at + LONGEST);
+            abandoned.then(|| "is not known to Step Functions".to_owned())
+        }
+        Known::Later => Some("is known no longer, only a later one of its name".to_owned()),
+        Known::Running => None,
+        Known::Ended(how) => Some(how),
+    })
+}
+
+/// Whether the execution of this ARN that started then runs, or runs again because it was redriven.
+///
+/// # Errors
+/// What Step Functions refuses.
+pub async fn runs(context: &Context, arn: &str, started_at: &str) -> Result<bool, StepError> {
+    let known = look(context, arn, Some(started_at)).await?;
+    Ok(matches!(known, Known::Running))
+}
+
+async fn look(context: &Context, arn: &str, started_at: Option<&str>) -> Result<Known, StepError> {
     let found = match context
         .aws
         .sfn()
@@ -38,11 +73,7 @@ pub async fn how_it_ended(
         .await
     {
         Ok(found) => found,
-        Err(error) if wire_code(&error) == Some("ExecutionDoesNotExist") => {
-            let abandoned =
-                plan.is_some_and(|plan| context.clock.now() > plan.planned_at + LONGEST);
-            return Ok(abandoned.then(|| "is not known to Step Functions".to_owned()));
-        }
+        Err(error) if wire_code(&error) == Some("ExecutionDoesNotExist") => return Ok(Known::Not),
         Err(error) => {
             return Err(StepError::from_sdk(
                 format!("describe execution `{arn}`"),
@@ -51,14 +82,11 @@ pub async fn how_it_ended(
         }
     };
     let found_start = OffsetDateTime::from_unix_timestamp(found.start_date().secs()).ok();
-    let started =
-        plan.and_then(|plan| OffsetDateTime::parse(&plan.execution_started_at, &Rfc3339).ok());
+    let started = started_at.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     if let (Some(found), Some(started)) = (found_start, started)
         && found > started + SAME_START
     {
-        return Ok(Some(
-            "is known no longer, only a later one of its name".to_owned(),
-        ));
+        return Ok(Known::Later);
     }
     let how = match found.status() {
         ExecutionStatus::Failed => "failed",
@@ -66,7 +94,7 @@ pub async fn how_it_ended(
         ExecutionStatus::Aborted => "was stopped",
         ExecutionStatus::Succeeded => "succeeded",
         // Running, or waiting to be redriven, or what this version has not heard of: left alone.
-        _ => return Ok(None),
+        _ => return Ok(Known::Running),
     };
     let mut said = [found.error(), found.cause()]
         .into_iter()
@@ -77,7 +105,7 @@ pub async fn how_it_ended(
     if let Some((end, _)) = said.char_indices().nth(CAUSE_LIMIT) {
         said.truncate(end);
     }
-    Ok(Some(if said.is_empty() {
+    Ok(Known::Ended(if said.is_empty() {
         how.to_owned()
     } else {
         format!("{how} ({said})")

@@ -3,11 +3,16 @@
 //! A member's restore id is derived from the fleet's id, the member's number and the
 //! attempt, so that the same fleet, started again, finds what it has done already.
 //! Members are resolved once and recorded; profiles may change afterwards.
+//!
+//! A record is made whole or not at all: members first, under a key that only the
+//! fleet's own item names, then that item, if it is still as it was read. Two that
+//! start one fleet at once do not mix, and what a start left that died is never read.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::errors::{AR0001, AR0099, StepError};
+use crate::errors::{AR0001, AR0034, AR0099, StepError};
 use crate::ledger::{self, Status, rfc3339};
 use crate::names::RestoreId;
 use crate::table::{Condition, Item, Table, Written};
@@ -73,8 +78,10 @@ pub struct Member {
     pub attempt: u32,
     /// The restore's id.
     pub restore_id: RestoreId,
-    /// The input of its execution: a request, or a profile's name and what is laid over it.
+    /// The input of its execution, but for who asks: a request, or a profile's name and what is laid over it.
     pub input: Value,
+    /// The cluster that the data is of.
+    pub source: String,
     /// The cluster that it makes.
     pub target: String,
     /// How many instances that has.
@@ -86,14 +93,21 @@ pub struct Member {
 /// How a member stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// `None` before its first record.
+    /// `None` before its first record, and where the record is another restore's.
     pub status: Option<Status>,
-    /// The documented code, when it failed.
+    /// The documented code, when it failed; AR0034 where another restore has its id.
     pub error: Option<String>,
     /// When it was planned (RFC 3339).
     pub started_at: Option<String>,
     /// When it ended (RFC 3339).
     pub ended_at: Option<String>,
+}
+
+impl Standing {
+    /// Whether another restore has the member's id: an earlier one, or one of something else.
+    pub fn is_taken(&self) -> bool {
+        self.status.is_none() && self.error.is_some()
+    }
 }
 
 /// How many members stand how.
@@ -145,9 +159,9 @@ pub struct Fleet {
     pub id: FleetId,
     /// The execution that was started last.
     pub execution_arn: String,
-    /// What it was asked for, as text: another request must not take its id.
-    pub asked: String,
-    /// When it was planned first (RFC 3339).
+    /// When that started, as Step Functions tells it: a name, and so an ARN, can be used again after 90 days.
+    pub execution_started_at: String,
+    /// When its first execution started, as Step Functions tells it.
     pub started_at: String,
     /// `Running`, `Restored` or `Failed`.
     pub status: String,
@@ -155,9 +169,39 @@ pub struct Fleet {
     pub ended_at: Option<String>,
     /// Its members by number.
     pub members: Vec<Member>,
+    /// What the keys of its members begin with.
+    members_key: String,
 }
 
 impl Fleet {
+    /// A fleet that an execution begins, started then as Step Functions tells it.
+    pub fn begun_by(
+        id: FleetId,
+        execution_arn: &str,
+        started_at: &str,
+        members: Vec<Member>,
+    ) -> Self {
+        Self {
+            id,
+            execution_arn: execution_arn.to_owned(),
+            execution_started_at: started_at.to_owned(),
+            started_at: started_at.to_owned(),
+            status: Status::Running.name().to_owned(),
+            ended_at: None,
+            members_key: members_key(execution_arn, started_at, &members),
+            members,
+        }
+    }
+
+    /// This fleet as another execution takes it up, with its members as they are then.
+    #[must_use]
+    pub fn taken_up_by(&self, execution_arn: &str, started_at: &str, members: Vec<Member>) -> Self {
+        Self {
+            started_at: self.started_at.clone(),
+            ..Self::begun_by(self.id.clone(), execution_arn, started_at, members)
+        }
+    }
+
     /// The fleet of this id; `None` before it is recorded.
     ///
     /// # Errors
@@ -167,49 +211,52 @@ impl Fleet {
             return Ok(None);
         };
         let text = |name: &str| meta.text(name).unwrap_or_default().to_owned();
-        let items = table.query(&id.key(), "MEMBER#").await?;
-        let members = items
+        let items = table.query(&id.key(), &text("membersKey")).await?;
+        let members: Vec<Member> = items
             .iter()
             .map(|item| member(id, item))
             .collect::<Result<_, _>>()?;
+        if meta.number("members") != i64::try_from(members.len()).ok() {
+            return Err(broken(id));
+        }
         Ok(Some(Self {
             id: id.clone(),
             execution_arn: text("executionArn"),
-            asked: text("asked"),
+            execution_started_at: text("executionStartedAt"),
             started_at: text("startedAt"),
             status: text("fleetStatus"),
             ended_at: meta.text("endedAt").map(str::to_owned),
             members,
+            members_key: text("membersKey"),
         }))
     }
 
-    /// Records a fleet: its members, then itself, so that a fleet on record is a whole one. `false` when another
-    /// execution recorded one of this id meanwhile.
+    /// Whether this execution was the last to be started.
+    pub fn belongs_to(&self, execution_arn: &str, started_at: &str) -> bool {
+        self.execution_arn == execution_arn && self.execution_started_at == started_at
+    }
+
+    /// Records a fleet, in place of `before` if it is still as that was read. `Refused` when somebody recorded one of
+    /// this id meanwhile, or this very call did and its answer was lost.
     ///
     /// # Errors
     /// What DynamoDB refuses.
-    pub async fn begin(&self, table: &Table, at: OffsetDateTime) -> Result<bool, StepError> {
+    pub async fn record(
+        &self,
+        table: &Table,
+        before: Option<&Self>,
+        at: OffsetDateTime,
+    ) -> Result<Written, StepError> {
         for members in self.members.chunks(WRITTEN_AT_ONCE) {
-            let puts = members.iter().map(|member| (self.item(member, at), None));
-            table.write(puts.collect(), None).await?;
+            let items = members.iter().map(|member| self.item(member, at));
+            let puts = items.map(|item| (item, None)).collect();
+            table.write(puts, None).await?;
         }
-        let written = table.put(self.meta(at), Some(Condition::absent())).await?;
-        Ok(written == Written::Yes)
+        let unchanged = before.map_or_else(Condition::absent, Self::is_as_read);
+        table.put(self.meta(at), Some(unchanged)).await
     }
 
-    /// Records that another execution takes the fleet up, and the members it tries again.
-    ///
-    /// # Errors
-    /// What DynamoDB refuses.
-    pub async fn begin_again(&self, table: &Table, at: OffsetDateTime) -> Result<(), StepError> {
-        for members in self.members.chunks(WRITTEN_AT_ONCE) {
-            let puts = members.iter().map(|member| (self.item(member, at), None));
-            table.write(puts.collect(), None).await?;
-        }
-        table.put(self.meta(at), None).await.map(drop)
-    }
-
-    /// Records how the fleet ended.
+    /// Records how the fleet ended. `Refused` when another execution took it up meanwhile.
     ///
     /// # Errors
     /// What DynamoDB refuses.
@@ -218,7 +265,7 @@ impl Fleet {
         table: &Table,
         tally: &Tally,
         at: OffsetDateTime,
-    ) -> Result<(), StepError> {
+    ) -> Result<Written, StepError> {
         let ended = if tally.is_whole() {
             "Restored"
         } else {
@@ -226,7 +273,7 @@ impl Fleet {
         };
         ended.clone_into(&mut self.status);
         self.ended_at = Some(rfc3339(at));
-        table.put(self.meta(at), None).await.map(drop)
+        table.put(self.meta(at), Some(self.is_as_read())).await
     }
 
     /// How each member stands.
@@ -236,30 +283,86 @@ impl Fleet {
     pub async fn standings(&self, table: &Table) -> Result<(Vec<Standing>, Tally), StepError> {
         let (mut standings, mut tally) = (Vec::new(), Tally::default());
         for member in &self.members {
-            let standing = standing(table, &member.restore_id).await?;
+            let standing = self.standing(table, member).await?;
             tally.count(standing.status);
             standings.push(standing);
         }
         Ok((standings, tally))
     }
 
+    /// How a member stands, by its restore's record.
+    async fn standing(&self, table: &Table, member: &Member) -> Result<Standing, StepError> {
+        let Some(item) = restore_record(table, &member.restore_id).await? else {
+            return Ok(Standing {
+                status: None,
+                error: None,
+                started_at: None,
+                ended_at: None,
+            });
+        };
+        let text = |name: &str| item.text(name).map(str::to_owned);
+        let ended_at = text("endedAt").filter(|at| !at.is_empty());
+        if !self.asked_for(member, &item) {
+            return Ok(Standing {
+                status: None,
+                error: Some(AR0034.id.to_owned()),
+                started_at: text("startedAt"),
+                ended_at,
+            });
+        }
+        let ending = ledger::ending_in(&item)?;
+        Ok(Standing {
+            status: Some(ending.as_ref().map_or(Status::Running, |it| it.status)),
+            error: ending.and_then(|ending| ending.error),
+            started_at: text("startedAt"),
+            ended_at,
+        })
+    }
+
+    /// Whether a restore's record is of what this fleet asked for: of a restore that began after the fleet did, of the
+    /// member's source into the member's target. One that failed before it was planned has neither of the two.
+    fn asked_for(&self, member: &Member, item: &Item) -> bool {
+        let same = |name: &str, asked: &str| {
+            let found = item.text(name).filter(|found| !found.is_empty());
+            let found = found.and_then(|found| found.rsplit(':').next());
+            found.is_none_or(|found| found.eq_ignore_ascii_case(asked))
+        };
+        let began = item.text("executionStartedAt").or(item.text("startedAt"));
+        began.and_then(ledger::time) >= ledger::time(&self.started_at)
+            && same("sourceCluster", &member.source)
+            && same("target", &member.target)
+    }
+
+    fn is_as_read(&self) -> Condition {
+        Condition::new("#executionArn = :arn AND #executionStartedAt = :started")
+            .name("executionArn")
+            .name("executionStartedAt")
+            .value("arn", &self.execution_arn)
+            .value("started", &self.execution_started_at)
+    }
+
     fn meta(&self, at: OffsetDateTime) -> Item {
+        let count = i64::try_from(self.members.len()).unwrap_or(i64::MAX);
         Item::key(&self.id.key(), "META")
             .with("fleetId", self.id.as_str())
             .with("executionArn", &self.execution_arn)
-            .with("asked", &self.asked)
+            .with("executionStartedAt", &self.execution_started_at)
             .with("startedAt", &self.started_at)
             .with("fleetStatus", &self.status)
+            .with("membersKey", &self.members_key)
+            .with_number("members", count)
             .with_some("endedAt", self.ended_at.as_deref())
             .kept_from(at)
     }
 
     fn item(&self, member: &Member, at: OffsetDateTime) -> Item {
-        Item::key(&self.id.key(), &format!("MEMBER#{:05}", member.number))
+        let sort_key = format!("{}{:05}", self.members_key, member.number);
+        Item::key(&self.id.key(), &sort_key)
             .with_number("number", member.number.into())
             .with_number("attempt", member.attempt.into())
             .with("restoreId", member.restore_id.as_str())
             .with("input", member.input.to_string())
+            .with("sourceCluster", &member.source)
             .with("targetCluster", &member.target)
             .with_number("instances", member.instances.into())
             .with("removedWhenProved", member.removed_when_proved.to_string())
@@ -267,16 +370,40 @@ impl Fleet {
     }
 }
 
+/// What the keys of members begin with: another for other members, and for another execution's.
+fn members_key(execution_arn: &str, started_at: &str, members: &[Member]) -> String {
+    let hash = Sha256::digest(format!("{execution_arn} {started_at} {members:?}"));
+    let digits: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("MEMBER#{digits}#")
+}
+
+/// The record of a restore of this id; `None` when there is none.
+async fn restore_record(table: &Table, id: &RestoreId) -> Result<Option<Item>, StepError> {
+    table.get(&ledger::restore_key(id.as_str()), "META").await
+}
+
+/// Whether a restore of this id is on record.
+///
+/// # Errors
+/// What DynamoDB refuses.
+pub async fn is_used(table: &Table, id: &RestoreId) -> Result<bool, StepError> {
+    Ok(restore_record(table, id).await?.is_some())
+}
+
+fn broken(fleet: &FleetId) -> StepError {
+    let text = format!(
+        "the record of fleet `{}` is not as it was written",
+        fleet.as_str()
+    );
+    StepError::new(&AR0099, text)
+}
+
 fn member(fleet: &FleetId, item: &Item) -> Result<Member, StepError> {
-    let broken = || {
-        StepError::new(
-            &AR0099,
-            format!(
-                "a member of fleet `{}` is not as it was written",
-                fleet.as_str()
-            ),
-        )
-    };
+    let broken = || broken(fleet);
     let number = |name: &str| {
         let number = item
             .number(name)
@@ -289,30 +416,10 @@ fn member(fleet: &FleetId, item: &Item) -> Result<Member, StepError> {
         attempt: number("attempt")?,
         restore_id: RestoreId::parse(text("restoreId")?)?,
         input: serde_json::from_str(text("input")?).map_err(|_| broken())?,
+        source: text("sourceCluster")?.to_owned(),
         target: text("targetCluster")?.to_owned(),
         instances: number("instances")?,
         removed_when_proved: text("removedWhenProved")? == "true",
-    })
-}
-
-/// How a restore stands, by its record.
-///
-/// # Errors
-/// What DynamoDB refuses.
-pub async fn standing(table: &Table, id: &RestoreId) -> Result<Standing, StepError> {
-    let item = table.get(&ledger::restore_key(id.as_str()), "META").await?;
-    let text = |name: &str| item.as_ref()?.text(name).map(str::to_owned);
-    let ending = ledger::ending(table, id).await?;
-    let status = match (&ending, &item) {
-        (Some(ending), _) => Some(ending.status),
-        (None, Some(_)) => Some(Status::Running),
-        (None, None) => None,
-    };
-    Ok(Standing {
-        status,
-        error: ending.and_then(|ending| ending.error),
-        started_at: text("startedAt"),
-        ended_at: text("endedAt").filter(|at| !at.is_empty()),
     })
 }
 

@@ -867,9 +867,16 @@ pub async fn ended_at(table: &Table, id: &RestoreId) -> Result<Option<OffsetDate
 
 async fn recorded_ending(table: &Table, pk: &str) -> Result<Option<Ending>, StepError> {
     let item = table.get(pk, "META").await?;
-    item.filter(|item| item.text("ending").is_some())
-        .map(|item| json_attribute(&item, "ending"))
-        .transpose()
+    item.map_or(Ok(None), |item| ending_in(&item))
+}
+
+/// The end that a restore's own item tells; `None` while it runs.
+///
+/// # Errors
+/// AR0099 when it is not as it was written.
+pub(crate) fn ending_in(item: &Item) -> Result<Option<Ending>, StepError> {
+    let told = item.text("ending").is_some();
+    told.then(|| json_attribute(item, "ending")).transpose()
 }
 
 /// The ARN of a restore's execution and, once there is one, its plan.
@@ -1280,6 +1287,8 @@ fn meta(
         .with("status", status.name())
         .with("target", plan.named_arn())
         .with("source", plan.source.arn())
+        .with("sourceCluster", &plan.source.cluster_identifier)
+        .with("executionStartedAt", &plan.execution_started_at)
         .with("startedAt", rfc3339(plan.planned_at))
         .kept_from(plan.planned_at)
         .with_some("profile", plan.profile.as_deref());

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::errors::{AR0001, AR0004, AR0005, AR0046, AR0051, StepError, wire_code};
-use crate::request;
+use crate::request::{self, Request};
 
 /// The names of the pipeline's own resources, from the function's environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +241,35 @@ impl DeployedSettings {
         patterns
             .into_iter()
             .any(|pattern| matches_pattern(pattern, target))
+    }
+
+    /// Whether a restore into a target of this name needs a person's approval: because it asks for one, or because the
+    /// target is production, whatever is asked for.
+    pub fn approval_needed(&self, request: &Request) -> bool {
+        let asked = request.approval.as_ref();
+        asked.is_some_and(|approval| approval.required)
+            || self.is_production(&request.target.cluster_identifier)
+    }
+
+    /// Refuses a restore that needs an approval and of which nobody is known to ask, where nobody approves their own.
+    ///
+    /// # Errors
+    /// AR0001 naming the field.
+    pub fn permit_requester(
+        &self,
+        request: &Request,
+        requested_by: Option<&str>,
+    ) -> Result<(), StepError> {
+        if requested_by.is_some()
+            || self.approvers_may_approve_own
+            || !self.approval_needed(request)
+        {
+            return Ok(());
+        }
+        Err(StepError::new(
+            &AR0001,
+            "at `requestedBy`: absent, expected the ARN of who asks for this restore: it needs an approval, and as deployed nobody approves their own",
+        ))
     }
 
     /// How long a target may live; `None` when nothing is deployed, and for production, which is nobody's to limit.

@@ -9,13 +9,17 @@ mod members;
 mod report;
 mod room;
 
+use aurora_restore_core::approval::{self, REQUESTED_BY};
 use aurora_restore_core::errors::{AR0061, AR0063};
-use aurora_restore_core::fleet::{Fleet, FleetId, Member};
-use aurora_restore_core::ledger::{Status, rfc3339};
+use aurora_restore_core::fleet::{self, Fleet, FleetId, Member};
+use aurora_restore_core::ledger::Status;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
-use aurora_restore_core::{Context, Step, StepError, request};
+use aurora_restore_core::table::Written;
+use aurora_restore_core::{Context, Step, StepError, execution, request};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use members::Resolver;
 
 pub use report::{Reported, report};
 
@@ -40,6 +44,7 @@ struct Event {
     state: String,
     execution_name: String,
     execution_arn: String,
+    started_at: String,
     input: Value,
     #[serde(default)]
     failure: Option<Failure>,
@@ -83,6 +88,8 @@ pub struct Execution<'a> {
     pub name: &'a str,
     /// Its ARN.
     pub arn: &'a str,
+    /// When it started, as Step Functions tells it.
+    pub started_at: &'a str,
     /// Its input.
     pub input: &'a Value,
 }
@@ -95,6 +102,8 @@ pub struct Planned {
     pub fleet_id: String,
     /// How many members may be under way at once.
     pub concurrency: usize,
+    /// Who asks, as it is laid over each member's input: `requestedBy`, or nothing.
+    pub requester: Value,
     /// Those that are not restored yet.
     pub members: Vec<Started>,
 }
@@ -114,6 +123,7 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
         let execution = Execution {
             name: &event.execution_name,
             arn: &event.execution_arn,
+            started_at: &event.started_at,
             input: &event.input,
         };
         if event.state == "PlanFleet" {
@@ -124,14 +134,15 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
     })
 }
 
-/// The fleet that an execution is about: named by the input, or by the execution itself.
+/// The fleet that an execution is about, named by the input or by the execution itself; what is asked for, and who asks.
 ///
 /// # Errors
 /// AR0001 when the input is no request for a fleet, or the id is none.
-fn asked(execution: Execution<'_>) -> Result<(FleetId, Asked), StepError> {
-    let asked: Asked = request::from_value(execution.input.clone()).map_err(members::malformed)?;
+fn asked(execution: Execution<'_>) -> Result<(FleetId, Asked, Option<String>), StepError> {
+    let (input, requested_by) = approval::take_requester(execution.input)?;
+    let asked: Asked = request::from_value(input).map_err(members::malformed)?;
     let id = FleetId::parse(asked.fleet_id.as_deref().unwrap_or(execution.name))?;
-    Ok((id, asked))
+    Ok((id, asked, requested_by))
 }
 
 /// Resolves, checks and records the members, and finds room for them.
@@ -139,11 +150,13 @@ fn asked(execution: Execution<'_>) -> Result<(FleetId, Asked), StepError> {
 /// # Errors
 /// AR0001 to AR0004 naming the member; AR0060 to AR0063.
 pub async fn plan(context: &Context, execution: Execution<'_>) -> Result<Planned, StepError> {
-    let (id, asked) = asked(execution)?;
+    let (id, asked, requested_by) = asked(execution)?;
     let table = context.table();
+    let resolver = Resolver::new(context, requested_by.as_deref());
     let fleet = match Fleet::find(&table, &id).await? {
-        Some(fleet) => take_up(context, fleet, execution, &asked).await?,
-        None => begin(context, id, execution, &asked).await?,
+        Some(fleet) if is_own(&fleet, execution) => fleet,
+        Some(fleet) => take_up(context, fleet, execution, &asked, resolver).await?,
+        None => begin(context, id, execution, &asked, resolver).await?,
     };
     let (standings, tally) = fleet.standings(&table).await?;
     let left: Vec<&Member> = fleet
@@ -158,8 +171,13 @@ pub async fn plan(context: &Context, execution: Execution<'_>) -> Result<Planned
     Ok(Planned {
         fleet_id: fleet.id.as_str().to_owned(),
         concurrency,
+        requester: requested_by.map_or_else(|| json!({}), |by| json!({REQUESTED_BY: by})),
         members: left.into_iter().map(started).collect(),
     })
+}
+
+fn is_own(fleet: &Fleet, execution: Execution<'_>) -> bool {
+    fleet.belongs_to(execution.arn, execution.started_at)
 }
 
 fn started(member: &Member) -> Started {
@@ -175,6 +193,7 @@ async fn begin(
     id: FleetId,
     execution: Execution<'_>,
     asked: &Asked,
+    mut resolver: Resolver<'_>,
 ) -> Result<Fleet, StepError> {
     if asked.again {
         return Err(members::malformed(format!(
@@ -182,65 +201,104 @@ async fn begin(
             id.as_str()
         )));
     }
-    let members = members::resolve(context, &id, asked).await?;
-    check_size(&members)?;
-    let now = context.clock.now();
-    let fleet = Fleet {
-        id,
-        execution_arn: execution.arn.to_owned(),
-        asked: what_is_asked(execution.input),
-        started_at: rfc3339(now),
-        status: Status::Running.name().to_owned(),
-        ended_at: None,
-        members,
-    };
-    if fleet.begin(&context.table(), now).await? {
-        return Ok(fleet);
-    }
-    Err(id_taken(&fleet.id))
-}
-
-/// A fleet that is on record: this execution's own, when the step is repeated, or one to go on with.
-async fn take_up(
-    context: &Context,
-    mut fleet: Fleet,
-    execution: Execution<'_>,
-    asked: &Asked,
-) -> Result<Fleet, StepError> {
-    if fleet.execution_arn == execution.arn {
-        return Ok(fleet);
-    }
-    if !asked.again && fleet.asked != what_is_asked(execution.input) {
-        return Err(id_taken(&fleet.id));
-    }
+    let members = resolver.members(&id, asked).await?;
     let table = context.table();
-    let (standings, _) = fleet.standings(&table).await?;
-    for (member, standing) in fleet.members.iter_mut().zip(standings) {
-        // A dirty end is a person's to look at: its id is taken, and the report names it again.
-        if standing.status == Some(Status::FailedClean) {
-            member.attempt += 1;
-            member.restore_id = fleet.id.member(member.number, member.attempt)?;
+    for member in &members {
+        if fleet::is_used(&table, &member.restore_id).await? {
+            let taken = member.restore_id.as_str();
+            return Err(id_taken(&id, &format!("restore `{taken}` is on record")));
         }
     }
-    execution.arn.clone_into(&mut fleet.execution_arn);
-    Status::Running.name().clone_into(&mut fleet.status);
-    fleet.ended_at = None;
-    fleet.begin_again(&table, context.clock.now()).await?;
-    Ok(fleet)
+    let fleet = Fleet::begun_by(id, execution.arn, execution.started_at, members);
+    record(context, fleet, None, execution).await
 }
 
-/// The request less what may differ between two starts of one fleet.
-fn what_is_asked(input: &Value) -> String {
-    let mut asked = input.clone();
-    if let Some(fields) = asked.as_object_mut() {
-        fields.shift_remove("fleetId");
-        fields.shift_remove("maxConcurrency");
+/// Goes on with a fleet that is on record: what is restored stays, what failed clean is tried once more. Whoever runs
+/// no more has no profile, source or target to keep, so that these are resolved anew.
+async fn take_up(
+    context: &Context,
+    fleet: Fleet,
+    execution: Execution<'_>,
+    asked: &Asked,
+    mut resolver: Resolver<'_>,
+) -> Result<Fleet, StepError> {
+    if !asked.again {
+        let was = format!(
+            "it was started on {} and is {}; `again` takes it up",
+            fleet.started_at, fleet.status
+        );
+        return Err(id_taken(&fleet.id, &was));
     }
-    asked.to_string()
+    if !asked.members.is_empty() || asked.profiles.is_some() {
+        return Err(members::malformed(
+            "at `again`: beside `members` or `profiles`, expected neither: a fleet that is taken up has its members",
+        ));
+    }
+    let (arn, started_at) = (&fleet.execution_arn, &fleet.execution_started_at);
+    if execution::runs(context, arn, started_at).await? {
+        return Err(id_taken(
+            &fleet.id,
+            &format!("execution `{arn}` carries it out"),
+        ));
+    }
+    let table = context.table();
+    let (standings, tally) = fleet.standings(&table).await?;
+    if tally.is_whole() {
+        let ended = fleet.ended_at.as_deref().unwrap_or("its last execution");
+        let was = format!(
+            "all of its {} members were restored by {ended}",
+            tally.members
+        );
+        return Err(id_taken(&fleet.id, &was));
+    }
+    let mut members = Vec::with_capacity(fleet.members.len());
+    for (member, standing) in fleet.members.iter().zip(standings) {
+        let failed = standing.status == Some(Status::FailedClean) || standing.is_taken();
+        // A dirty end is a person's to look at: its id is taken, and the report names it again.
+        if standing.status.is_some() && !failed {
+            members.push(member.clone());
+            continue;
+        }
+        let mut attempt = member.attempt + u32::from(failed);
+        while failed && fleet::is_used(&table, &fleet.id.member(member.number, attempt)?).await? {
+            attempt += 1;
+        }
+        let input = member.input.clone();
+        let member = resolver.member(&fleet.id, member.number, attempt, input);
+        members.push(member.await?);
+    }
+    members::check_targets(&members)?;
+    let next = fleet.taken_up_by(execution.arn, execution.started_at, members);
+    record(context, next, Some(&fleet), execution).await
 }
 
-fn id_taken(id: &FleetId) -> StepError {
-    let text = format!("fleet `{}` was started with another request", id.as_str());
+/// Records the fleet, or finds that this execution did so before.
+async fn record(
+    context: &Context,
+    fleet: Fleet,
+    before: Option<&Fleet>,
+    execution: Execution<'_>,
+) -> Result<Fleet, StepError> {
+    check_size(&fleet.members)?;
+    let table = context.table();
+    let written = fleet.record(&table, before, context.clock.now()).await?;
+    if written == Written::Yes {
+        return Ok(fleet);
+    }
+    match Fleet::find(&table, &fleet.id).await? {
+        Some(found) if is_own(&found, execution) => Ok(found),
+        Some(found) => {
+            let was = format!("execution `{}` began it meanwhile", found.execution_arn);
+            Err(id_taken(&fleet.id, &was))
+        }
+        None => Err(StepError::defect(
+            "a fleet was refused and none is recorded",
+        )),
+    }
+}
+
+fn id_taken(id: &FleetId, why: &str) -> StepError {
+    let text = format!("nothing of fleet `{}` was started: {why}", id.as_str());
     StepError::new(&AR0063, text)
 }
 

@@ -5,18 +5,17 @@ use std::fmt::Write;
 use aurora_restore_core::fleet::{Fleet, Member, Standing, Tally};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::metrics::{self, Unit};
+use aurora_restore_core::table::Written;
 use aurora_restore_core::{Context, StepError};
-use aws_sdk_sns::types::MessageAttributeValue;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Execution, Failure, METRICS, asked};
+use super::{Execution, Failure, METRICS, asked, is_own};
 
-/// SNS takes messages of up to 256 KB, and subjects of up to 100 characters.
+/// SNS takes messages of up to 256 KB.
 const MESSAGE_BYTES_MAX: usize = 200 * 1024;
-const SUBJECT_LIMIT: usize = 100;
 
 /// What the state machine learns.
 #[derive(Debug, PartialEq, Serialize)]
@@ -44,23 +43,26 @@ pub async fn report(
     let table = context.table();
     let failure = failure.map(|failure| in_words(&failure));
     // A request that is wrong names no fleet, and has no record.
-    let named = asked(execution).ok().map(|(id, _)| id);
+    let named = asked(execution).ok().map(|(id, ..)| id);
     let found = match &named {
         Some(id) => Fleet::find(&table, id).await?,
         None => None,
     };
-    // A fleet of this id that another execution carries out is not this one's to end.
-    let own = found.filter(|fleet| fleet.execution_arn == execution.arn);
     let name = named.as_ref().map_or(execution.name, |id| id.as_str());
-    let Some(mut fleet) = own else {
-        let cause = failure.unwrap_or_else(|| "there is no record of it".to_owned());
-        let text = format!("Failed: fleet {name}\nwhat happened: {cause}\n");
-        tell(context, name, &format!("Failed: fleet {name}"), text, false).await;
-        return Ok(failed(cause));
+    // A fleet of this id that another execution carries out is not this one's to end.
+    let mut fleet = match found {
+        Some(fleet) if is_own(&fleet, execution) => fleet,
+        other => {
+            let cause = failure.unwrap_or_else(|| not_own(other.as_ref()));
+            return Ok(tell_of_no_record(context, name, cause).await);
+        }
     };
     let (standings, tally) = fleet.standings(&table).await?;
     let now = context.clock.now();
-    fleet.end(&table, &tally, now).await?;
+    if fleet.end(&table, &tally, now).await? == Written::Refused {
+        let cause = "another execution took it up meanwhile".to_owned();
+        return Ok(tell_of_no_record(context, name, cause).await);
+    }
     emit_metrics(context, &fleet, &tally, now);
     let whole = tally.is_whole() && failure.is_none();
     let outcome = if whole { "Restored" } else { "Failed" };
@@ -74,7 +76,7 @@ pub async fn report(
         let _ = writeln!(text, "what happened: {cause}"); // writing to a string cannot fail
     }
     add_rows(&mut text, &fleet.members, &standings);
-    tell(context, name, &subject, text, whole).await;
+    tell(context, name, &subject, &text, whole).await;
     if whole {
         return Ok(Reported {
             outcome,
@@ -94,6 +96,21 @@ fn failed(cause: String) -> Reported {
         error: "FleetFailed".to_owned(),
         cause,
     }
+}
+
+/// Tells the failure of an execution whose fleet is not on record, or not its own.
+async fn tell_of_no_record(context: &Context, fleet: &str, cause: String) -> Reported {
+    let subject = format!("Failed: fleet {fleet}");
+    let text = format!("{subject}\nwhat happened: {cause}\n");
+    tell(context, fleet, &subject, &text, false).await;
+    failed(cause)
+}
+
+fn not_own(found: Option<&Fleet>) -> String {
+    found.map_or_else(
+        || "there is no record of it".to_owned(),
+        |fleet| format!("execution `{}` carries it out", fleet.execution_arn),
+    )
 }
 
 /// A function's error object says it in its message.
@@ -137,33 +154,10 @@ fn seconds(standing: &Standing) -> Option<f64> {
     Some((parse(&standing.ended_at)? - parse(&standing.started_at)?).as_seconds_f64())
 }
 
-async fn tell(context: &Context, fleet: &str, subject: &str, text: String, whole: bool) {
-    let mut subject = subject.to_owned();
-    subject.retain(|c| c.is_ascii() && !c.is_ascii_control());
-    subject.truncate(SUBJECT_LIMIT);
-    let publish = context
-        .aws
-        .sns()
-        .publish()
-        .topic_arn(&context.settings.topic_arn)
-        .subject(subject)
-        .message(text);
+async fn tell(context: &Context, fleet: &str, subject: &str, text: &str, whole: bool) {
     let outcome = if whole { "Restored" } else { "FleetFailed" };
-    let publish = [("outcome", outcome), ("fleetId", fleet)].into_iter().fold(
-        publish,
-        |publish, (name, value)| {
-            let attribute = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
-                .build();
-            match attribute {
-                Ok(attribute) => publish.message_attributes(name, attribute),
-                Err(_) => publish,
-            }
-        },
-    );
-    if let Err(error) = publish.send().await {
-        let error = StepError::from_sdk("publish the fleet's report", error);
+    let attributes = [("outcome", outcome), ("fleetId", fleet)];
+    if let Err(error) = notify::publish(context, subject, text, &attributes).await {
         tracing::error!(code = error.code().id, "{error}");
     }
 }

@@ -106,6 +106,7 @@ mod tests {
             attempt: 1,
             restore_id: fleet.member(1, 1).unwrap(),
             input: json!({}),
+            source: "orders-prod".to_owned(),
             target: "a".to_owned(),
             instances,
             removed_when_proved,

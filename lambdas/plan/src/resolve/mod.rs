@@ -142,22 +142,15 @@ pub(crate) async fn plan(
 /// The approval that the request asks for, or that a production target needs whatever the request says.
 fn approval(request: &Request, origin: &Origin<'_>) -> Result<Option<ApprovalNeeded>, StepError> {
     let settings = origin.settings;
-    let production = settings.is_production(&request.target.cluster_identifier);
-    let asked = request.approval.clone().unwrap_or_default();
-    if !production && !asked.required {
+    if !settings.approval_needed(request) {
         return Ok(None);
     }
-    let own_counts = settings.approvers_may_approve_own;
-    if !own_counts && origin.requested_by.is_none() {
-        return Err(StepError::new(
-            &AR0001,
-            "at `requestedBy`: absent, expected the ARN of who asks for this restore: it needs an approval, and as deployed nobody approves their own",
-        ));
-    }
+    settings.permit_requester(request, origin.requested_by)?;
+    let asked = request.approval.clone().unwrap_or_default();
     Ok(Some(ApprovalNeeded {
-        production,
+        production: settings.is_production(&request.target.cluster_identifier),
         expires_after_minutes: asked.expires_after_minutes,
-        own_counts,
+        own_counts: settings.approvers_may_approve_own,
     }))
 }
 
