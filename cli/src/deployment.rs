@@ -128,7 +128,7 @@ pub struct DeploymentOptions {
     /// How the functions that speak SQL check the server they reach.
     pub database_tls: DatabaseTls,
     /// The schedule of the template, if there shall be one.
-    pub schedule: Option<ScheduledRestore>,
+    pub schedule: Option<Schedule>,
     /// The template's `RoleTableName`: empty for a pipeline in one region.
     pub role_table: String,
 }
@@ -144,17 +144,29 @@ pub struct Pointers {
     pub hosted_zone: String,
 }
 
-/// The template's parameters of a restore by schedule.
+/// A template's parameters of a restore, or of a fleet, by schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduledRestore {
+pub struct Schedule {
     /// `ScheduleName`.
     pub name: String,
     /// `ScheduleExpression`, such as `cron(0 3 * * ? *)`.
     pub expression: String,
     /// `ScheduleTimezone`, such as `Europe/Berlin`.
     pub timezone: String,
-    /// `ScheduledRequest`.
+    /// `ScheduledRequest`, or `ScheduledFleet`.
     pub request: Value,
+}
+
+impl Schedule {
+    /// Its parameters, where the request's is called this.
+    fn parameters(&self, request: &'static str) -> [(&'static str, String); 4] {
+        [
+            ("ScheduleName", self.name.clone()),
+            ("ScheduleExpression", self.expression.clone()),
+            ("ScheduleTimezone", self.timezone.clone()),
+            (request, self.request.to_string()),
+        ]
+    }
 }
 
 /// Deploys the pipeline: makes a stack of the committed template.
@@ -223,11 +235,16 @@ pub async fn deploy_api(
     Ok(format!("/restapis/{id}/live/_user_request_"))
 }
 
-/// Deploys the fleets of a deployed pipeline: makes a stack of their template.
+/// Deploys the fleets of a deployed pipeline, and the schedule of one: makes a stack of their template.
 ///
 /// # Errors
 /// What the local cloud refuses.
-pub async fn deploy_fleet(cloud: &LocalCloud, stack: &Stack, functions: &Functions) -> Result<()> {
+pub async fn deploy_fleet(
+    cloud: &LocalCloud,
+    stack: &Stack,
+    functions: &Functions,
+    schedule: Option<&Schedule>,
+) -> Result<()> {
     let template = Template::parse(FLEET_TEMPLATE);
     let template = template.map_err(|error| anyhow!("cloudformation/fleet.yaml: {error}"))?;
     let artefacts = Committed {
@@ -235,13 +252,21 @@ pub async fn deploy_fleet(cloud: &LocalCloud, stack: &Stack, functions: &Functio
         stack,
         functions,
     };
-    let parameters = [
+    let mut parameters = vec![
         ("PipelineName", stack.name.clone()),
         ("PipelineKeyArn", output(cloud, stack, "PipelineKeyArn")?),
+        (
+            "SchedulerRoleArn",
+            output(cloud, stack, "SchedulerRoleArn")?,
+        ),
     ];
+    if let Some(schedule) = schedule {
+        parameters.extend(schedule.parameters("ScheduledFleet"));
+    }
     let parameters = parameters
+        .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
-        .into();
+        .collect();
     cloud
         .cloudformation()
         .create_stack(
@@ -349,12 +374,7 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
         ("SubnetIds", "subnet-0local1,subnet-0local2".to_owned()),
     ];
     if let Some(schedule) = &options.schedule {
-        parameters.extend([
-            ("ScheduleName", schedule.name.clone()),
-            ("ScheduleExpression", schedule.expression.clone()),
-            ("ScheduleTimezone", schedule.timezone.clone()),
-            ("ScheduledRequest", schedule.request.to_string()),
-        ]);
+        parameters.extend(schedule.parameters("ScheduledRequest"));
     }
     let named = parameters.into_iter();
     Ok(named

@@ -11,7 +11,7 @@ use local_cloud::server::Server;
 use time::OffsetDateTime;
 
 pub use crate::deployment::QUARANTINE_GROUP;
-use crate::deployment::{self, DeploymentOptions, Functions, Pointers, ScheduledRestore};
+use crate::deployment::{self, DeploymentOptions, Functions, Pointers, Schedule};
 use crate::remote::Pipeline;
 use crate::stack::Stack;
 
@@ -53,7 +53,7 @@ pub struct LocalOptions {
     /// What the pipeline's own secrets may be called: a pattern.
     pub own_secret_names: String,
     /// A restore by schedule.
-    pub schedule: Option<ScheduledRestore>,
+    pub schedule: Option<Schedule>,
     /// The table that says which region is active; empty for a pipeline in one region.
     pub role_table: String,
 }

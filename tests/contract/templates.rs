@@ -119,6 +119,7 @@ async fn the_dashboard_and_the_alarms_watch_what_there_is_and_every_metric_is_wa
         &notify::METRICS[..],
         &reap::METRICS[..],
         &start::METRICS[..],
+        &fleet::METRICS[..],
         &["StepDuration"],
     ];
     let emitted: BTreeSet<&str> = emitted.concat().into_iter().collect();

@@ -34,6 +34,29 @@ pub(crate) async fn drills(scene: &Scene) -> Result<(), String> {
     nothing_left(scene)
 }
 
+/// What a schedule of a fleet calls, put to the function twice: the second time it looks who took the name.
+pub(crate) async fn scheduled(scene: &Scene) -> Result<(), String> {
+    put_profile(scene, "week-1", json!({})).await?;
+    let stack = &scene.local.stack;
+    let (caller, start) = (scene.caller(&stack.region), stack.function_name("start"));
+    let event = json!({
+        "schedule": "weekly",
+        "scheduledTime": "2026-11-22T03:00:00Z",
+        "fleet": {"profiles": "week-*"},
+    });
+    for _ in 0..2 {
+        let sent = scene
+            .local
+            .cloud
+            .lambda()
+            .invoke_event(&caller, &start, event.clone());
+        sent.map_err(|error| error.to_string())?;
+        scene.sleep(Duration::from_secs(4 * 3600)).await;
+    }
+    let member = "weekly-20261122T030000Z-1";
+    expect("the member", &outcome_of(scene, member).await, "Restored")
+}
+
 /// A deployment that changes the state machine asks again for what its role must be allowed.
 async fn redeploy(scene: &Scene) -> Result<(), String> {
     let sfn = aws_sdk_sfn::Client::new(&scene.local.config);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use asl_interpreter::Execution;
-use aurora_restore::deployment::{self, Pointers, ScheduledRestore};
+use aurora_restore::deployment::{self, Pointers, Schedule};
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::settings::Flow;
 use futures::future::LocalBoxFuture;
@@ -63,7 +63,7 @@ impl Scenario {
     /// A world for it, deployed.
     pub(crate) async fn scene(&self, original: &Original, seed: u64) -> Scene {
         let mut options = options(seed);
-        options.schedule = self.schedule.map(|expression| ScheduledRestore {
+        options.schedule = self.schedule.map(|expression| Schedule {
             name: "nightly".to_owned(),
             expression: expression.to_owned(),
             timezone: "UTC".to_owned(),
@@ -132,6 +132,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "pointers that are moved back by the reaper": switching::pointed_and_stopped,
     "drills of a fleet": fleets::drills,
     "a fleet that is stopped and redriven": fleets::redriven,
+    "a fleet by schedule": fleets::scheduled,
     "a region that takes over": regions::taken_over,
     "the HTTP API": http_api::every_route,
     "the runbook": beside::runbook,

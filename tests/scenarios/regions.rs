@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use asl_interpreter::{Execution, Outcome};
 use async_trait::async_trait;
-use aurora_restore::deployment::{self, ScheduledRestore};
+use aurora_restore::deployment::{self, Schedule};
 use aurora_restore::local::LocalOptions;
 use aurora_restore::region::Activated;
 use aurora_restore::remote::Pipeline;
@@ -157,7 +157,7 @@ async fn a_schedule_that_fires_in_both_regions_starts_one_restore() {
     let mut options = LocalOptions::in_process(seed());
     options.rds.data = Data::Metadata;
     options.starting_at = Some(datetime!(2026-11-21 02:00 UTC));
-    options.schedule = Some(ScheduledRestore {
+    options.schedule = Some(Schedule {
         name: "nightly".to_owned(),
         expression: "cron(0 3 * * ? *)".to_owned(),
         timezone: "UTC".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aurora_restore::deployment::ScheduledRestore;
+use aurora_restore::deployment::Schedule;
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::ledger::Status;
 use local_cloud::scheduler::Delivery;
@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn nightly(starting_at: OffsetDateTime) -> Scene {
     let mut options = LocalOptions::in_process(seed());
     options.starting_at = Some(starting_at);
-    options.schedule = Some(ScheduledRestore {
+    options.schedule = Some(Schedule {
         name: "nightly".to_owned(),
         expression: "cron(0 3 * * ? *)".to_owned(),
         timezone: "Europe/Dublin".to_owned(),
@@ -107,6 +107,124 @@ async fn a_nightly_schedule_restores_once_a_night_however_often_it_is_delivered(
         .filter(|arn| arn.ends_with(&format!(":cluster:{TARGET}")))
         .collect();
     assert_eq!(clusters.len(), 1, "the second night's: {clusters:?}");
+}
+
+/// The outcomes of the members of a fleet, in order.
+async fn members(scene: &Scene, fleet: &str) -> Vec<(String, String)> {
+    let status = scene.local.pipeline.fleet(fleet).await.unwrap().unwrap();
+    let members = status.members.into_iter();
+    members
+        .map(|member| (member.restore_id, member.status))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weekly_schedule_starts_a_fleet_a_week_however_often_it_is_delivered() {
+    let mut options = LocalOptions::in_process(seed());
+    options.starting_at = Some(datetime!(2026-11-20 20:00 UTC));
+    let scene = Scene::with(options).await;
+    // The last week's targets are gone before this week's.
+    for number in 1..=2 {
+        let target = json!({"clusterIdentifier": format!("week-{number}-staging")});
+        let request = json!({"target": target, "expiresAfterHours": 12});
+        let profile = scene.request_with(request).to_string();
+        let name = format!("week-{number}");
+        let put = scene.local.put_profile(&name, &profile);
+        put.await.unwrap();
+    }
+    let weekly = Schedule {
+        name: "weekly".to_owned(),
+        expression: "cron(0 3 ? * SUN *)".to_owned(),
+        timezone: "Europe/Dublin".to_owned(),
+        request: json!({"profiles": "week-*"}),
+    };
+    scene.deploy_fleet_by(Some(&weekly)).await;
+    let fleets = |scene: &Scene| {
+        let machine = scene.local.stack.fleet_machine_arn();
+        let executions = scene.local.cloud.step_functions().executions().into_iter();
+        let mut fleets: Vec<String> = executions
+            .filter(|execution| execution.launch().state_machine_arn == machine)
+            .map(|execution| execution.launch().name.clone())
+            .collect();
+        fleets.sort_unstable();
+        fleets
+    };
+    let scheduler = scene.local.cloud.scheduler();
+    sleep_until(&scene, datetime!(2026-11-22 03:05 UTC)).await;
+    let first = scheduler.deliveries()[0].clone();
+    assert!(
+        first
+            .schedule_arn
+            .ends_with(":schedule/default/aurora-restore-fleet-weekly"),
+        "{}",
+        first.schedule_arn
+    );
+    assert_eq!(fleets(&scene), ["weekly-20261122T030000Z"]);
+    redeliver(&scene, &first).await;
+    sleep_until(&scene, datetime!(2026-11-23 03:00 UTC)).await;
+    let restored = |week: &str| {
+        [1, 2].map(|number| (format!("weekly-{week}-{number}"), "Restored".to_owned()))
+    };
+    assert_eq!(
+        members(&scene, "weekly-20261122T030000Z").await,
+        restored("20261122T030000Z")
+    );
+    redeliver(&scene, &first).await;
+    assert_eq!(fleets(&scene), ["weekly-20261122T030000Z"]);
+
+    sleep_until(&scene, datetime!(2026-11-29 12:00 UTC)).await;
+    assert_eq!(
+        fleets(&scene),
+        ["weekly-20261122T030000Z", "weekly-20261129T030000Z"]
+    );
+    assert_eq!(
+        members(&scene, "weekly-20261129T030000Z").await,
+        restored("20261129T030000Z")
+    );
+    let stack = &scene.local.stack;
+    let letters = scene
+        .local
+        .cloud
+        .sqs()
+        .messages(&stack.function_name("dead-letters"));
+    assert_eq!(letters, Vec::<String>::new());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_fleet_that_cannot_be_started_is_said_to_be_so() {
+    let scene = Scene::metadata().await;
+    let fleet = |request: Value| {
+        json!({
+            "schedule": "weekly",
+            "scheduledTime": "2026-11-22T03:00:00Z",
+            "fleet": request,
+        })
+    };
+    let event = fleet(json!({"profiles": "week-*"}));
+    let error = scene
+        .invoke(step("start"), event.clone())
+        .await
+        .unwrap_err();
+    assert!(
+        error.contains("AR0004") && error.contains("aurora-restore-fleet"),
+        "the stack of fleets is optional: {error}"
+    );
+    scene.deploy_fleet().await;
+    let first = scene.invoke(step("start"), event.clone()).await.unwrap();
+    let (id, arn) = (&first["fleetId"], &first["executionArn"]);
+    assert_eq!(
+        (id, &first["started"]),
+        (&json!("weekly-20261122T030000Z"), &json!(true))
+    );
+    let arn = arn.as_str().unwrap();
+    let execution = scene.local.cloud.step_functions().execution(arn).unwrap();
+    execution.finished().await;
+    let again = scene.invoke(step("start"), event).await.unwrap();
+    assert_eq!(again["started"], false);
+    let other = fleet(json!({"profiles": "month-*"}));
+    let error = scene.invoke(step("start"), other).await.unwrap_err();
+    assert!(error.contains("AR0063"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,6 +331,18 @@ async fn what_is_wrong_with_a_schedules_input_is_named() {
         (
             json!({"schedule": "nightly", "scheduledTime": time, "request": {}, "profile": "x"}),
             "profile",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": time, "request": {}, "fleet": {}}),
+            "`request` and `fleet`",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": time, "fleet": "{}"}),
+            "`fleet`",
+        ),
+        (
+            json!({"schedule": "nightly", "scheduledTime": time, "fleet": {"fleetId": "always"}}),
+            "`fleet.fleetId`",
         ),
         (
             json!({"schedule": "nightly", "scheduledTime": time, "request": {"x": "y".repeat(262_144)}}),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use asl_interpreter::{Execution, Outcome};
-use aurora_restore::deployment::{self, Functions};
+use aurora_restore::deployment::{self, Functions, Schedule};
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::ledger::{Evidence, Finding};
 use aurora_restore_core::names::RestoreId;
@@ -18,9 +18,14 @@ use crate::{Scene, step};
 impl Scene {
     /// Makes the stack of fleets.
     pub async fn deploy_fleet(&self) {
+        self.deploy_fleet_by(None).await;
+    }
+
+    /// Makes the stack of fleets, with the schedule of one.
+    pub async fn deploy_fleet_by(&self, schedule: Option<&Schedule>) {
         let functions = Functions::InProcess { count_work: false };
         let (cloud, stack) = (&self.local.cloud, &self.local.stack);
-        deployment::deploy_fleet(cloud, stack, &functions)
+        deployment::deploy_fleet(cloud, stack, &functions, schedule)
             .await
             .unwrap();
     }

@@ -47,6 +47,7 @@ pub(crate) async fn local(command: Local) -> Result<ExitCode> {
     let functions = options.functions.clone();
     let local = LocalPipeline::start(options).await?;
     let api = deployment::deploy_api(&local.cloud, &local.stack, &functions).await?;
+    deployment::deploy_fleet(&local.cloud, &local.stack, &functions, None).await?;
     let endpoint = local
         .server
         .as_ref()

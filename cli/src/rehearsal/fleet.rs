@@ -21,7 +21,7 @@ pub(super) async fn rehearse(
         true => Functions::processes()?,
         false => Functions::InProcess { count_work: true },
     };
-    deployment::deploy_fleet(&local.cloud, &local.stack, &functions).await?;
+    deployment::deploy_fleet(&local.cloud, &local.stack, &functions, None).await?;
     let member = |number: usize| {
         let mut member = request.clone();
         member["target"]["clusterIdentifier"] = json!(format!("orders-{number}-staging"));

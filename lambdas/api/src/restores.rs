@@ -232,7 +232,7 @@ fn query(name: &str, value: &str, expected: &str) -> StepError {
 pub(crate) async fn get(context: &Context, asked: &Asked) -> Result<Answer, StepError> {
     let id = RestoreId::parse(asked.path_parameter("id"))?;
     let report = report::build(&context.table(), &id, context.clock.now()).await?;
-    let arn = start::execution_arn(context.settings.state_machine_arn()?, &id);
+    let arn = start::execution_arn(context.settings.state_machine_arn()?, id.as_str());
     if let Some(report) = report {
         return Ok(Answer::json(
             200,

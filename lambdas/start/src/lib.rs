@@ -1,15 +1,16 @@
-//! Starts the restore that a schedule asks for, once for every time it asks.
+//! Starts the restore, or the fleet, that a schedule asks for, once for every time it asks.
 //!
-//! EventBridge Scheduler delivers at least once. The restore's id is made of the
-//! schedule's name and the time the schedule was meant to run, and an execution's
-//! name is taken for good: a second delivery finds that it has nothing to do.
-//! Whether the request can and may be carried out is Plan's to say, so that a
-//! schedule whose request is wrong fails as loudly as any other restore.
+//! EventBridge Scheduler delivers at least once. The id is made of the schedule's name
+//! and the time the schedule was meant to run, and an execution's name is taken for
+//! good: a second delivery finds that it has nothing to do. Whether the request can and
+//! may be carried out is Plan's to say, or PlanFleet's, so that a schedule whose request
+//! is wrong fails as loudly as any other.
 
 mod schedule;
 
 use aurora_restore_core::approval::REQUESTED_BY;
-use aurora_restore_core::errors::{AR0001, AR0031, AR0034, wire_code};
+use aurora_restore_core::errors::{AR0001, AR0004, AR0031, AR0034, AR0063, wire_code};
+use aurora_restore_core::fleet::FleetId;
 use aurora_restore_core::metrics::{self, Unit};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::step::{StepFuture, answer};
@@ -17,24 +18,25 @@ use aurora_restore_core::{Context, Step, StepError, approval, region, request};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use schedule::restore_id;
+pub use schedule::{fleet_id, restore_id};
 
 /// The step.
 pub const STEP: Step = Step { name: "start", run };
 
 /// The metrics that this step emits.
-pub const METRICS: [&str; 2] = ["RestoresStarted", "NotActive"];
+pub const METRICS: [&str; 3] = ["RestoresStarted", "NotActive", "FleetsStarted"];
 
 /// Step Functions takes an input of at most 256 KiB (StartExecution).
 const INPUT_BYTES_MAX: usize = 262_144;
 
-/// What a schedule's target is given as its input.
+/// What a schedule's target is given as its input: one of `request` and `fleet`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Event {
     schedule: String,
     scheduled_time: String,
-    request: Value,
+    request: Option<Value>,
+    fleet: Option<Value>,
 }
 
 /// A restore that is under way, or was.
@@ -49,31 +51,84 @@ pub struct Started {
     pub started: bool,
 }
 
+/// A fleet that is under way, or was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartedFleet {
+    /// The fleet.
+    pub fleet_id: String,
+    /// Its execution.
+    pub execution_arn: String,
+    /// Whether this call started it; `false` when it had been started before.
+    pub started: bool,
+}
+
 /// A schedule that fired on the passive side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NotActive {
-    restore_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet_id: Option<String>,
     started: bool,
     not_active: String,
+}
+
+/// What a schedule asks for.
+enum Asked {
+    Restore(RestoreId, Value),
+    Fleet(FleetId, Value),
+}
+
+impl Asked {
+    fn of(event: Event) -> Result<(Self, String), StepError> {
+        let (schedule, time) = (event.schedule, event.scheduled_time);
+        let asked = match (event.request, event.fleet) {
+            (Some(request), None) => Self::Restore(restore_id(&schedule, &time)?, request),
+            (None, Some(fleet)) => Self::Fleet(fleet_id(&schedule, &time)?, fleet),
+            (Some(_), Some(_)) => return Err(malformed("`request` and `fleet`".to_owned())),
+            (None, None) => return Err(malformed("neither `request` nor `fleet`".to_owned())),
+        };
+        Ok((asked, schedule))
+    }
+
+    /// The id of the restore, and that of the fleet: one of the two.
+    fn ids(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Restore(id, _) => (Some(id.as_str()), None),
+            Self::Fleet(id, _) => (None, Some(id.as_str())),
+        }
+    }
 }
 
 fn run(context: &Context, event: Value) -> StepFuture<'_> {
     Box::pin(async move {
         let event: Event = request::from_value(event).map_err(malformed)?;
-        let id = restore_id(&event.schedule, &event.scheduled_time)?;
+        let (asked, schedule) = Asked::of(event)?;
         // The same schedule is deployed in the active region and fires there, too: nothing is wrong here.
         if let Some(passive) = region::passive(context).await? {
-            tracing::info!(restoreId = id.as_str(), "not active here: {passive}");
+            let (restore_id, fleet_id) = asked.ids();
+            tracing::info!(
+                restoreId = restore_id,
+                fleetId = fleet_id,
+                "not active here: {passive}"
+            );
             metrics::emit(context, &[], &[(METRICS[1], Unit::Count, 1.0)]);
             return answer(&NotActive {
-                restore_id: id.as_str().to_owned(),
+                restore_id: restore_id.map(str::to_owned),
+                fleet_id: fleet_id.map(str::to_owned),
                 started: false,
                 not_active: passive.message().to_owned(),
             });
         }
-        let by = format!("schedule {}", event.schedule);
-        answer(&start(context, &id, &event.request, &by).await?)
+        match asked {
+            Asked::Restore(id, request) => {
+                let by = format!("schedule {schedule}");
+                answer(&start(context, &id, &request, &by).await?)
+            }
+            Asked::Fleet(id, fleet) => answer(&start_fleet(context, &id, &fleet).await?),
+        }
     })
 }
 
@@ -83,7 +138,7 @@ fn malformed(problem: String) -> StepError {
         &AR0001,
         format!(
             "the schedule's input: {problem}; expected `schedule` (its name), `scheduledTime` \
-             (`<aws.scheduler.scheduled-time>`) and `request`"
+             (`<aws.scheduler.scheduled-time>`) and either `request` or `fleet`"
         ),
     )
 }
@@ -103,39 +158,12 @@ pub async fn start(
     request: &Value,
     requested_by: &str,
 ) -> Result<Started, StepError> {
-    let state_machine_arn = context.settings.state_machine_arn()?;
+    let machine = context.settings.state_machine_arn()?;
     let input = input(request, requested_by)?;
-    let asked_at = context.clock.now();
-    let answer = context
-        .aws
-        .sfn()
-        .start_execution()
-        .state_machine_arn(state_machine_arn)
-        .name(id.as_str())
-        .input(input)
-        .send()
-        .await;
-    let started = match answer {
-        // An execution that began before we asked was there already.
-        Ok(answer) => {
-            whole_millis(answer.start_date().as_nanos()) >= asked_at.unix_timestamp_nanos() / NANOS
-        }
-        Err(error) if wire_code(&error) == Some("ExecutionAlreadyExists") => false,
-        Err(error) => {
-            return Err(StepError::from_sdk(
-                format!("start restore `{}`", id.as_str()),
-                error,
-            ));
-        }
-    };
-    tracing::info!(restoreId = id.as_str(), started, "start");
-    metrics::emit(
-        context,
-        &[],
-        &[(METRICS[0], Unit::Count, f64::from(u8::from(started)))],
-    );
-    let execution_arn = execution_arn(state_machine_arn, id);
-    if !started && !was_started_with(context, &execution_arn, request).await? {
+    let begun = execute(context, machine, id.as_str(), input).await?;
+    tracing::info!(restoreId = id.as_str(), started = begun.now, "start");
+    count(context, METRICS[0], begun.now);
+    if !begun.now && !was_started_with(context, &begun.execution_arn, request).await? {
         return Err(StepError::new(
             &AR0034,
             format!("restore `{}` was started with another request", id.as_str()),
@@ -143,8 +171,81 @@ pub async fn start(
     }
     Ok(Started {
         restore_id: id.as_str().to_owned(),
-        execution_arn,
-        started,
+        execution_arn: begun.execution_arn,
+        started: begun.now,
+    })
+}
+
+/// Starts a fleet, or finds that one of this id was started before. Its state machine is the pipeline's `-fleet`.
+///
+/// # Errors
+/// AR0001 when the request is no object, is too large or names a fleet; AR0004 when the function was not told the
+/// pipeline's state machine, or there is none for fleets; AR0063 when the name was taken by another request.
+pub async fn start_fleet(
+    context: &Context,
+    id: &FleetId,
+    request: &Value,
+) -> Result<StartedFleet, StepError> {
+    let machine = format!("{}-fleet", context.settings.state_machine_arn()?);
+    let begun = execute(context, &machine, id.as_str(), fleet_input(request)?).await?;
+    tracing::info!(fleetId = id.as_str(), started = begun.now, "start");
+    count(context, METRICS[2], begun.now);
+    if !begun.now && !was_started_with(context, &begun.execution_arn, request).await? {
+        return Err(StepError::new(
+            &AR0063,
+            format!("fleet `{}` was started with another request", id.as_str()),
+        ));
+    }
+    Ok(StartedFleet {
+        fleet_id: id.as_str().to_owned(),
+        execution_arn: begun.execution_arn,
+        started: begun.now,
+    })
+}
+
+fn count(context: &Context, metric: &'static str, started: bool) {
+    let value = f64::from(u8::from(started));
+    metrics::emit(context, &[], &[(metric, Unit::Count, value)]);
+}
+
+/// An execution of a name.
+struct Begun {
+    execution_arn: String,
+    /// Whether it began with this call.
+    now: bool,
+}
+
+async fn execute(
+    context: &Context,
+    machine: &str,
+    name: &str,
+    input: String,
+) -> Result<Begun, StepError> {
+    let asked_at = context.clock.now();
+    let answer = context
+        .aws
+        .sfn()
+        .start_execution()
+        .state_machine_arn(machine)
+        .name(name)
+        .input(input)
+        .send()
+        .await;
+    let now = match answer {
+        // An execution that began before we asked was there already.
+        Ok(answer) => {
+            whole_millis(answer.start_date().as_nanos()) >= asked_at.unix_timestamp_nanos() / NANOS
+        }
+        Err(error) if wire_code(&error) == Some("ExecutionAlreadyExists") => false,
+        Err(error) if wire_code(&error) == Some("StateMachineDoesNotExist") => {
+            let text = format!("there is no state machine `{machine}`, which `{name}` is for");
+            return Err(StepError::new(&AR0004, text).caused_by(error));
+        }
+        Err(error) => return Err(StepError::from_sdk(format!("start `{name}`"), error)),
+    };
+    Ok(Begun {
+        execution_arn: execution_arn(machine, name),
+        now,
     })
 }
 
@@ -186,10 +287,40 @@ fn input(request: &Value, requested_by: &str) -> Result<String, StepError> {
     Ok(input)
 }
 
-/// The ARN of a restore's execution, from its state machine's.
-pub fn execution_arn(state_machine_arn: &str, id: &RestoreId) -> String {
+/// A fleet's request. The fleet is named by the schedule and its time: one that the request names would be the same at
+/// every time.
+fn fleet_input(request: &Value) -> Result<String, StepError> {
+    let Some(fields) = request.as_object() else {
+        return Err(StepError::new(
+            &AR0001,
+            format!("at `fleet`: {request}, expected a JSON object"),
+        ));
+    };
+    if let Some(named) = fields.get("fleetId") {
+        return Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `fleet.fleetId`: {named}, expected nothing: it is the schedule's name and time"
+            ),
+        ));
+    }
+    let input = request.to_string();
+    if input.len() > INPUT_BYTES_MAX {
+        return Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `fleet`: {} bytes of JSON, expected at most {INPUT_BYTES_MAX}: name profiles",
+                input.len()
+            ),
+        ));
+    }
+    Ok(input)
+}
+
+/// The ARN of an execution, from its state machine's.
+pub fn execution_arn(state_machine_arn: &str, name: &str) -> String {
     let machine = state_machine_arn.replacen(":stateMachine:", ":execution:", 1);
-    format!("{machine}:{}", id.as_str())
+    format!("{machine}:{name}")
 }
 
 /// Whether the execution of this ARN was started with this request.

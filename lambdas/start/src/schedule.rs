@@ -1,7 +1,8 @@
-//! The id of a restore that a schedule asks for: `nightly-20261121T030000Z`.
+//! The id of a restore, or of a fleet, that a schedule asks for: `nightly-20261121T030000Z`.
 
 use aurora_restore_core::StepError;
 use aurora_restore_core::errors::AR0001;
+use aurora_restore_core::fleet::{FleetId, ID_LIMIT};
 use aurora_restore_core::names::RestoreId;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
@@ -12,8 +13,14 @@ use time::{OffsetDateTime, UtcOffset};
 const STAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year][month][day]T[hour][minute][second]Z");
 
-/// An execution's name has at most 80 characters (StartExecution), of which a hyphen and the time take 17.
-const SCHEDULE_LIMIT: usize = 63;
+/// What the hyphen and the time take of an id.
+const TIME_TAKES: usize = 17;
+
+/// An execution's name has at most 80 characters (StartExecution).
+const SCHEDULE_LIMIT: usize = 80 - TIME_TAKES;
+
+/// A fleet's id is shorter: numbers of members follow.
+const FLEET_SCHEDULE_LIMIT: usize = ID_LIMIT - TIME_TAKES;
 
 /// The id of the restore that this schedule asks for at this time (RFC 3339).
 ///
@@ -33,6 +40,29 @@ pub fn restore_id(schedule: &str, scheduled_time: &str) -> Result<RestoreId, Ste
             ),
         ));
     }
+    RestoreId::parse(&format!("{schedule}-{}", stamp(scheduled_time)?))
+}
+
+/// The id of the fleet that this schedule asks for at this time (RFC 3339).
+///
+/// # Errors
+/// As [`restore_id`].
+pub fn fleet_id(schedule: &str, scheduled_time: &str) -> Result<FleetId, StepError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !(1..=FLEET_SCHEDULE_LIMIT).contains(&schedule.len()) || !schedule.chars().all(allowed) {
+        return Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `schedule`: `{schedule}`, expected 1 to {FLEET_SCHEDULE_LIMIT} letters, digits, hyphens or \
+                 underscores: with the scheduled time it becomes the fleet's id of at most {ID_LIMIT} characters"
+            ),
+        ));
+    }
+    FleetId::parse(&format!("{schedule}-{}", stamp(scheduled_time)?))
+}
+
+/// The scheduled time as a part of a name.
+fn stamp(scheduled_time: &str) -> Result<String, StepError> {
     let time = OffsetDateTime::parse(scheduled_time, &Rfc3339).map_err(|error| {
         StepError::new(
             &AR0001,
@@ -43,13 +73,11 @@ pub fn restore_id(schedule: &str, scheduled_time: &str) -> Result<RestoreId, Ste
         )
         .caused_by(error)
     })?;
-    let stamp = time
-        .to_offset(UtcOffset::UTC)
+    time.to_offset(UtcOffset::UTC)
         .format(STAMP)
         .map_err(|error| {
             StepError::defect(format!("`{scheduled_time}` cannot be written")).caused_by(error)
-        })?;
-    RestoreId::parse(&format!("{schedule}-{stamp}"))
+        })
 }
 
 #[cfg(test)]
@@ -83,6 +111,18 @@ mod tests {
             &"x".repeat(64),
         ] {
             let error = restore_id(name, time).unwrap_err();
+            assert_eq!(error.code().id, "AR0001");
+            assert!(error.message().starts_with("at `schedule`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_of_fleets_leaves_room_for_the_members_too() {
+        let time = "2026-11-21T03:00:00Z";
+        let longest = fleet_id(&"x".repeat(33), time).unwrap();
+        assert_eq!(longest.as_str().len(), ID_LIMIT);
+        for name in ["", "a.b", &"x".repeat(34)] {
+            let error = fleet_id(name, time).unwrap_err();
             assert_eq!(error.code().id, "AR0001");
             assert!(error.message().starts_with("at `schedule`"), "{error}");
         }
