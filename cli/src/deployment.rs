@@ -17,6 +17,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sns::config::Credentials;
 use local_cloud::cloudformation::{Artefacts, Template, ValidationError};
 use local_cloud::lambda::{FunctionError, FunctionKind, FunctionSettings, Invocation};
+use local_cloud::rds::Place;
 use local_cloud::{AccessKey, Caller, LocalCloud};
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
@@ -117,6 +118,8 @@ pub struct DeploymentOptions {
     pub production_targets: Vec<String>,
     /// Hours after which a target that is not production expires at the latest.
     pub longest_lifetime_hours: Option<u32>,
+    /// Cluster parameter groups for the time in quarantine, by family.
+    pub quarantine_parameter_groups: BTreeMap<String, String>,
     /// The template's `ReplaceableClusterNames`.
     pub replaceable: String,
     /// What restores may move.
@@ -184,7 +187,11 @@ pub async fn deploy(
         stack,
         functions,
     };
-    let parameters = parameters(options)?;
+    let place = Place {
+        account: stack.account.clone(),
+        region: stack.region.clone(),
+    };
+    let parameters = parameters(options, &place.default_vpc())?;
     cloud
         .cloudformation()
         .create_stack(
@@ -339,7 +346,7 @@ pub fn template() -> Result<&'static Template> {
 }
 
 /// The template's parameters, as for an account with one VPC and any source.
-fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
+fn parameters(options: &DeploymentOptions, vpc: &str) -> Result<BTreeMap<String, String>> {
     let targets: BTreeSet<&str> = options
         .flows
         .iter()
@@ -367,10 +374,14 @@ fn parameters(options: &DeploymentOptions) -> Result<BTreeMap<String, String>> {
             "LongestLifetimeHours",
             serde_json::to_string(&options.longest_lifetime_hours)?,
         ),
+        (
+            "QuarantineParameterGroups",
+            serde_json::to_string(&options.quarantine_parameter_groups)?,
+        ),
         ("DatabaseTls", serde_json::to_string(&options.database_tls)?),
         ("OwnSecretNames", options.own_secret_names.clone()),
         ("RoleTableName", options.role_table.clone()),
-        ("VpcId", "vpc-0local".to_owned()),
+        ("VpcId", vpc.to_owned()),
         ("SubnetIds", "subnet-0local1,subnet-0local2".to_owned()),
     ];
     if let Some(schedule) = &options.schedule {

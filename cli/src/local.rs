@@ -1,10 +1,12 @@
 //! The pipeline in a local cloud: what rehearsals, `local up` and tests start with.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use aurora_restore_core::settings::{DatabaseTls, Flow};
 use aws_config::SdkConfig;
+use aws_sdk_rds::types::{ApplyMethod, Parameter};
 use local_cloud::LocalCloud;
 use local_cloud::rds::{Rds, RdsSettings};
 use local_cloud::server::Server;
@@ -17,6 +19,11 @@ use crate::stack::Stack;
 
 /// The group that may reach the target in the end.
 pub const FINAL_GROUP: &str = "sg-0staging";
+/// The family of Aurora MySQL's parameter groups.
+const MYSQL_FAMILY: &str = "aurora-mysql8.0";
+/// The group that clusters of Aurora MySQL live with in quarantine: it turns the event scheduler off, which the
+/// engine's own does not.
+pub const QUIET_MYSQL_GROUP: &str = "quarantine-mysql8";
 /// The cloud's clock runs at most this many times as fast as tokio's: time limits of the definition pass with it,
 /// and functions that are processes need real time. What is faster, RDS alone is.
 const FASTEST_CLOCK: f64 = 10.0;
@@ -44,6 +51,8 @@ pub struct LocalOptions {
     pub production_targets: Vec<String>,
     /// Hours after which a target that is not production expires at the latest.
     pub longest_lifetime_hours: Option<u32>,
+    /// Cluster parameter groups for the time in quarantine, by family. They are made.
+    pub quarantine_parameter_groups: BTreeMap<String, String>,
     /// Which clusters restores may replace: a pattern.
     pub replaceable: String,
     /// What restores may move.
@@ -75,6 +84,10 @@ impl LocalOptions {
             }],
             production_targets: Vec::new(),
             longest_lifetime_hours: None,
+            quarantine_parameter_groups: BTreeMap::from([(
+                MYSQL_FAMILY.to_owned(),
+                QUIET_MYSQL_GROUP.to_owned(),
+            )]),
             replaceable: "*-staging".to_owned(),
             pointers: Pointers::default(),
             source_secret_arns: "arn:aws:secretsmanager:*:*:secret:rds!cluster-*,\
@@ -94,6 +107,7 @@ impl LocalOptions {
             flows: self.flows.clone(),
             production_targets: self.production_targets.clone(),
             longest_lifetime_hours: self.longest_lifetime_hours,
+            quarantine_parameter_groups: self.quarantine_parameter_groups.clone(),
             replaceable: self.replaceable.clone(),
             pointers: self.pointers.clone(),
             source_secret_arns: self.source_secret_arns.clone(),
@@ -148,9 +162,10 @@ impl LocalPipeline {
             account: cloud.account().to_owned(),
             region: cloud.region().to_owned(),
         };
+        let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
+        make_quiet_groups(&config, &options.quarantine_parameter_groups).await?;
         let deployment = options.deployment(&rds);
         deployment::deploy(&cloud, &stack, &deployment, &options.functions).await?;
-        let config = deployment::sdk_config(&cloud, &stack.region, &cloud.root_key(&stack.account));
         let pipeline = Pipeline::new(&config, stack.clone());
         Ok(Self {
             cloud,
@@ -229,4 +244,34 @@ fn database_tls(rds: &Rds) -> DatabaseTls {
         },
         None => DatabaseTls::Disable,
     }
+}
+
+/// Makes cluster parameter groups under which nothing runs by itself.
+async fn make_quiet_groups(config: &SdkConfig, groups: &BTreeMap<String, String>) -> Result<()> {
+    let rds = aws_sdk_rds::Client::new(config);
+    for (family, name) in groups {
+        let made = rds
+            .create_db_cluster_parameter_group()
+            .db_cluster_parameter_group_name(name)
+            .db_parameter_group_family(family)
+            .description("quarantine: nothing runs by itself")
+            .send()
+            .await;
+        made.with_context(|| format!("make the parameter group {name}"))?;
+        if family != MYSQL_FAMILY {
+            continue;
+        }
+        let off = Parameter::builder()
+            .parameter_name("event_scheduler")
+            .parameter_value("OFF")
+            .apply_method(ApplyMethod::Immediate);
+        let set = rds
+            .modify_db_cluster_parameter_group()
+            .db_cluster_parameter_group_name(name)
+            .parameters(off.build())
+            .send()
+            .await;
+        set.with_context(|| format!("set event_scheduler of the parameter group {name}"))?;
+    }
+    Ok(())
 }

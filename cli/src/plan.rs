@@ -3,7 +3,7 @@
 //! The plan and its findings come from the Plan step's own code, with the caller's credentials. The states are those
 //! that the committed definition enters: it is executed, with answers that the plan gives instead of the functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
@@ -16,7 +16,7 @@ use asl_interpreter::{
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::{Clients, Clock, Context, Plan};
+use aurora_restore_core::{Clients, Clock, Context, Plan, StepError};
 use local_cloud::rds::Durations;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ pub async fn preview(
     input: &Value,
 ) -> Result<Preview> {
     let id = RestoreId::parse(restore_id).map_err(|error| anyhow!(error.report()))?;
-    let context = Context {
+    let mut context = Context {
         settings: pipeline.stack.settings(),
         aws: Clients::new(pipeline.config.clone()),
         clock: clock.clone(),
@@ -87,15 +87,23 @@ pub async fn preview(
         arn: &arn,
         started_at: "",
     };
-    let plan = match ::plan::make(&context, execution, input).await {
-        Ok(plan) => plan,
-        Err(error) => {
-            let finding = Finding::of("request", "the plan", Err(error));
-            return Ok(unresolved(restore_id, finding));
-        }
+    let settings = match ::plan::settings(&context).await {
+        Ok(settings) => settings,
+        Err(error) => return Ok(unresolved(restore_id, Vec::new(), error)),
     };
-    let mut findings = ::plan::examine(&context, &plan).await;
-    findings.insert(0, ::plan::lock_is_free(&context, &plan).await);
+    // A function is told by its environment, people by the deployed settings.
+    context.settings.role_table =
+        Some(settings.role_table.clone()).filter(|table| !table.is_empty());
+    let mut findings: Vec<Finding> = ::plan::region_is_active(&context)
+        .await
+        .into_iter()
+        .collect();
+    let plan = match ::plan::make(&context, &settings, execution, input).await {
+        Ok(plan) => plan,
+        Err(error) => return Ok(unresolved(restore_id, findings, error)),
+    };
+    findings.push(::plan::lock_is_free(&context, &plan).await);
+    findings.extend(::plan::examine(&context, &plan, &settings).await);
     let states = states(&plan).await?;
     Ok(Preview {
         ok: findings
@@ -112,7 +120,8 @@ pub async fn preview(
     })
 }
 
-fn unresolved(restore_id: &str, finding: Finding) -> Preview {
+fn unresolved(restore_id: &str, mut findings: Vec<Finding>, error: StepError) -> Preview {
+    findings.push(Finding::of("request", "the plan", Err(error)));
     Preview {
         ok: false,
         restore_id: restore_id.to_owned(),
@@ -120,7 +129,7 @@ fn unresolved(restore_id: &str, finding: Finding) -> Preview {
         states: Vec::new(),
         calls: Vec::new(),
         removed: Vec::new(),
-        findings: vec![finding],
+        findings,
         expected: None,
         cost: Value::Null,
     }
@@ -376,6 +385,7 @@ pub fn render(preview: &Preview) -> String {
             line("", &format!("        {remedy}"));
         }
     }
+    line("run", &verdict(preview));
     if let Some(expected) = &preview.expected {
         line(
             "takes",
@@ -402,6 +412,25 @@ pub fn render(preview: &Preview) -> String {
         );
     }
     text
+}
+
+/// What a run at this moment would come to.
+fn verdict(preview: &Preview) -> String {
+    let codes = |wanted: Verdict| {
+        let found = preview.findings.iter();
+        let found = found.filter(move |finding| finding.verdict == wanted);
+        found.map(|finding| finding.code.unwrap_or(finding.check))
+    };
+    let failed: BTreeSet<&str> = codes(Verdict::Failed).collect();
+    if !failed.is_empty() {
+        let failed: Vec<&str> = failed.into_iter().collect();
+        return format!("would be refused by Plan: {}", failed.join(", "));
+    }
+    match codes(Verdict::Unknown).count() {
+        0 => "would begin".to_owned(),
+        1 => "would begin, unless what is unknown above stops it".to_owned(),
+        many => format!("would begin, unless one of the {many} that are unknown above stops it"),
+    }
 }
 
 /// The input of a restore by this profile: its fields, and the profile's name.

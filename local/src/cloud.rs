@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::api_gateway::{ApiGateway, ApiGatewayApi};
 use crate::clock::FastClock;
+use crate::cloud_control::CloudControl;
 use crate::cloudformation::CloudFormation;
 use crate::cloudwatch::CloudWatch;
 use crate::credentials::{AccessKey, DEFAULT_ACCOUNT};
@@ -15,7 +16,7 @@ use crate::database::DatabaseError;
 use crate::dynamodb::DynamoDb;
 use crate::eventbridge::{EventBridge, EventBridgeApi};
 use crate::http_client::{InProcessHttpClient, WorldTime};
-use crate::iam::Iam;
+use crate::iam::{Iam, IamApi};
 use crate::kms::Kms;
 use crate::lambda::{FunctionKind, FunctionSettings, Lambda, LambdaApi};
 use crate::parameter_store::ParameterStore;
@@ -139,6 +140,8 @@ impl LocalCloudBuilder {
         );
         world.register("route53", Route53::new(weak()));
         world.register("sts", Arc::new(Sts::new(weak())));
+        world.register("iam", Arc::new(IamApi::new(weak())));
+        world.register("cloudcontrolapi", Arc::new(CloudControl::new(weak())));
         LocalCloud {
             account: self.account,
             region: self.region,

@@ -15,6 +15,7 @@
 pub mod api_gateway;
 pub mod clock;
 pub mod cloud;
+pub mod cloud_control;
 pub mod cloudformation;
 pub mod cloudwatch;
 pub mod credentials;
@@ -38,6 +39,7 @@ pub mod request;
 pub mod route53;
 pub mod scheduler;
 pub mod secrets_manager;
+pub mod security_groups;
 pub mod server;
 mod signature;
 pub mod sns;

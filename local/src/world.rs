@@ -21,6 +21,7 @@ use crate::layer::{Answer, Layer};
 use crate::randomness::{Randomness, unpredictable_seed};
 use crate::recorded::RecordedText;
 use crate::request::{ApiError, Caller, Request, Response};
+use crate::security_groups::SecurityGroups;
 use crate::signature::Wire;
 
 /// The header that carries a request's id.
@@ -75,6 +76,7 @@ pub struct World {
     clock: Arc<dyn Clock>,
     credentials: Credentials,
     iam: Iam,
+    security_groups: SecurityGroups,
     randomness: Randomness,
     services: RwLock<BTreeMap<String, Arc<dyn Service>>>,
     layers: RwLock<Vec<Arc<dyn Layer>>>,
@@ -95,6 +97,7 @@ impl World {
             clock,
             credentials: Credentials::new(default_account),
             iam: Iam::default(),
+            security_groups: SecurityGroups::default(),
             randomness: Randomness::seeded(seed),
             services: RwLock::default(),
             layers: RwLock::default(),
@@ -126,6 +129,11 @@ impl World {
     /// Roles and their policies.
     pub fn iam(&self) -> &Iam {
         &self.iam
+    }
+
+    /// Security groups, and in which VPC each is.
+    pub fn security_groups(&self) -> &SecurityGroups {
+        &self.security_groups
     }
 
     /// Issues a key for a principal of an account, such as a function's role.

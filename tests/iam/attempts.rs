@@ -34,6 +34,7 @@ pub(crate) const EVERYWHERE: &[Everywhere] = &[
         actions: &[
             "rds:DescribeAccountAttributes",
             "rds:DescribeDBClusterParameterGroups",
+            "rds:DescribeDBClusterParameters",
             "rds:DescribeDBClusterSnapshots",
             "rds:DescribeDBClusters",
             "rds:DescribeDBInstances",
@@ -43,6 +44,11 @@ pub(crate) const EVERYWHERE: &[Everywhere] = &[
         ],
         roles: &[],
         reason: "listing names no single resource, and a look changes nothing and shows no data",
+    },
+    Everywhere {
+        actions: &["cloudformation:GetResource", "ec2:DescribeSecurityGroups"],
+        roles: &["PlanRole"],
+        reason: "they have no resource types; what is read is in which VPC a security group is",
     },
     Everywhere {
         actions: &["rds:CrossRegionCommunication"],
@@ -101,7 +107,7 @@ impl Everywhere {
 }
 
 /// Every action that is known here; RDS' own are tried by `strangers`.
-const ACTIONS: [&str; 41] = [
+const ACTIONS: [&str; 42] = [
     "dynamodb:ConditionCheckItem",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
@@ -118,6 +124,7 @@ const ACTIONS: [&str; 41] = [
     "events:PutRule",
     "events:PutTargets",
     "iam:PassRole",
+    "iam:SimulatePrincipalPolicy",
     "kms:CreateGrant",
     "kms:Decrypt",
     "kms:DescribeKey",

@@ -29,6 +29,13 @@ pub(crate) const ALL: &[Survived] = &[
         reason: "how long a step took is written down for people: a step that cannot write it goes on",
     },
     Survived {
+        roles: &["PlanRole"],
+        sids: &["LookAtSecurityGroups", "AskWhatOurRolesMay"],
+        actions: &[],
+        by_chance: false,
+        reason: "what cannot be asked beforehand is unknown and no failure: the step that needs it finds out",
+    },
+    Survived {
         roles: &["NotifyRole"],
         sids: &["TakeOffTheList"],
         actions: &[],

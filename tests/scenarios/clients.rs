@@ -165,7 +165,7 @@ async fn until_available(scene: &Scene, name: &str, serving: &Serving) {
 }
 
 /// A cluster that serves, and everything that may point to one pointing to it.
-async fn with_pointers() -> (Scene, Serving) {
+pub(crate) async fn with_pointers() -> (Scene, Serving) {
     let mut options = LocalOptions::in_process(pipeline_tests::seed());
     options.replaceable = "live-staging".to_owned();
     options.pointers = Pointers {
@@ -225,7 +225,7 @@ async fn with_pointers() -> (Scene, Serving) {
     (scene, serving)
 }
 
-fn request(scene: &Scene) -> Value {
+pub(crate) fn request(scene: &Scene) -> Value {
     scene.request_with(json!({
         "credentials": {"master": "secret"},
         "switch": {

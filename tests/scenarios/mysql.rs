@@ -1,8 +1,11 @@
 //! Aurora MySQL through the same states: restored, proved, and refused where it is not safe.
 
+use aurora_restore::deployment::put_parameter;
+use aurora_restore::local::QUIET_MYSQL_GROUP;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
-use pipeline_tests::paths::{FAILS_IN_VERIFY, SHORTEST};
+use aws_sdk_rds::types::Parameter;
+use pipeline_tests::paths::{FAILS_IN_VERIFY, REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{APP_ROLE, MASTER, SOURCE, Scene, TARGET, credentials, step};
 use serde_json::{Value, json};
 
@@ -193,6 +196,46 @@ async fn an_event_scheduler_that_is_on_fails_the_run() {
     assert!(
         refused.contains("AR0043") && refused.contains("event scheduler"),
         "{refused}"
+    );
+    scene.local.shutdown().await;
+}
+
+/// The engine has events on where a group does not turn them off.
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_group_that_lets_events_run_is_refused_before_anything_is_made() {
+    let scene = Scene::mysql().await;
+    let on = Parameter::builder()
+        .parameter_name("event_scheduler")
+        .parameter_value("ON");
+    let rds = scene.rds();
+    rds.modify_db_cluster_parameter_group()
+        .db_cluster_parameter_group_name(QUIET_MYSQL_GROUP)
+        .parameters(on.build())
+        .send()
+        .await
+        .unwrap();
+    let run = scene.restore(scene.request()).await;
+    run.assert_failed_clean("AR0043");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
+    let (_, cause) = run.failure();
+    let text = format!(
+        "cluster parameter group `{QUIET_MYSQL_GROUP}` has event_scheduler `ON`, expected OFF: the source's events \
+         would run in quarantine"
+    );
+    assert!(cause.contains(&text), "{cause}");
+
+    let mut settings = plan::settings(&scene.context()).await.unwrap();
+    settings.quarantine_parameter_groups.clear();
+    let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
+    let text = serde_json::to_string(&settings).unwrap();
+    let name = stack.settings().settings_parameter;
+    put_parameter(cloud, stack, &name, &text).await.unwrap();
+    let run = scene.restore_as("restore-2", scene.request()).await;
+    run.assert_failed_clean("AR0043");
+    let (_, cause) = run.failure();
+    assert!(
+        cause.contains("`default.aurora-mysql8.0` leaves event_scheduler to the engine"),
+        "{cause}"
     );
     scene.local.shutdown().await;
 }

@@ -7,12 +7,13 @@ use asl_interpreter::{Execution, Outcome};
 use async_trait::async_trait;
 use aurora_restore::deployment::{self, Schedule};
 use aurora_restore::local::LocalOptions;
+use aurora_restore::plan::preview;
 use aurora_restore::region::Activated;
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::region::{self, Claimant, RoleTable};
 use aurora_restore_core::table::Written;
-use aurora_restore_core::{Clients, Context};
+use aurora_restore_core::{Clients, Clock, Context};
 use local_cloud::Request;
 use local_cloud::layer::{Answer, Layer};
 use local_cloud::rds::Data;
@@ -150,6 +151,45 @@ async fn the_passive_region_refuses_and_makes_nothing_until_it_is_activated() {
     late.finished().await;
     assert_eq!(failure(&late).0, "AR0064");
     assert_eq!(late.history().states_entered(), REFUSED_BY_PLAN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_says_that_a_passive_region_would_refuse_and_claims_nothing() {
+    let two = Two::metadata().await;
+    let request = two.scene.request();
+    let now = two.scene.local.cloud.world().now();
+    let clock = Clock::new(move || now);
+    let look = async |pipeline: &Pipeline| {
+        let foretold = preview(pipeline, &clock, "restore-1", &request)
+            .await
+            .unwrap();
+        let region = foretold.findings.first().unwrap();
+        assert_eq!(region.check, "region");
+        (foretold.ok, region.code, region.detail.clone())
+    };
+    let (ok, code, detail) = look(two.first()).await;
+    assert_eq!((ok, code), (false, Some("AR0064")));
+    assert_eq!(
+        detail,
+        "eu-west-1 is passive: no region was made active yet"
+    );
+    two.activate(two.first(), false).await.unwrap();
+    assert_eq!(look(two.first()).await, (true, None, "active".to_owned()));
+    let (ok, code, detail) = look(&two.second).await;
+    assert_eq!((ok, code), (false, Some("AR0064")));
+    assert!(
+        detail.contains("eu-central-1 is passive: eu-west-1 is active"),
+        "{detail}"
+    );
+    // Nobody has the id: the role is all that is in the table.
+    let scanned = aws_sdk_dynamodb::Client::new(&two.scene.local.config)
+        .scan()
+        .table_name(TABLE)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(scanned.count, 1, "{:?}", scanned.items);
+    two.scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,13 +218,12 @@ async fn create_groups(local: &LocalPipeline, engine: Engine) -> Result<()> {
     let parameter = parameter
         .apply_method(aws_sdk_rds::types::ApplyMethod::Immediate)
         .build();
-    // Not every local cloud keeps single parameters; the group itself is what matters here.
-    let _ = rds
-        .modify_db_cluster_parameter_group()
+    rds.modify_db_cluster_parameter_group()
         .db_cluster_parameter_group_name(PARAMETER_GROUP)
         .parameters(parameter)
         .send()
-        .await;
+        .await
+        .context("set a parameter of the group")?;
     Ok(())
 }
 

@@ -49,6 +49,7 @@ pub struct Clients {
 #[derive(Default)]
 struct Made {
     dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
+    iam: OnceLock<aws_sdk_iam::Client>,
     route53: OnceLock<aws_sdk_route53::Client>,
     secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
     sfn: OnceLock<aws_sdk_sfn::Client>,
@@ -93,6 +94,14 @@ impl Clients {
         aws_sdk_kms::Client::from_conf(config.region(Region::new(region.to_owned())).build())
     }
 
+    /// The Cloud Control API in a region, which tells how something is without the SDK of its service.
+    pub fn cloud_control(&self, region: &str) -> aws_sdk_cloudcontrol::Client {
+        let config = aws_sdk_cloudcontrol::config::Builder::from(&self.config);
+        aws_sdk_cloudcontrol::Client::from_conf(
+            config.region(Region::new(region.to_owned())).build(),
+        )
+    }
+
     /// Secrets Manager where a secret is: in the region its ARN names, or the pipeline's own for a name.
     pub fn secrets_manager_of(&self, secret_id: &str) -> aws_sdk_secretsmanager::Client {
         let region = if rds::is_arn(secret_id) {
@@ -116,6 +125,13 @@ impl Clients {
         self.made
             .dynamodb
             .get_or_init(|| aws_sdk_dynamodb::Client::new(&self.config))
+    }
+
+    /// IAM, which is the same in every region.
+    pub fn iam(&self) -> &aws_sdk_iam::Client {
+        self.made
+            .iam
+            .get_or_init(|| aws_sdk_iam::Client::new(&self.config))
     }
 
     /// Secrets Manager.
@@ -187,8 +203,10 @@ mod tests {
         assert_bounded!(
             clients.rds("eu-west-1"),
             clients.kms("eu-west-1"),
+            clients.cloud_control("eu-west-1"),
             clients.secrets_manager_of(elsewhere),
             clients.dynamodb(),
+            clients.iam(),
             clients.route53(),
             clients.secrets_manager(),
             clients.sfn(),

@@ -148,6 +148,8 @@ codes! {
     AR0053 Rejected "approval expired"
     AR0054 Rejected "approval missing"
     AR0055 Conflict "decision comes too late or contradicts"
+    AR0056 Rejected "role may not do what the plan needs"
+    AR0057 Rejected "security group not usable"
     AR0060 Rejected "no room for the fleet"
     AR0061 Rejected "fleet too large"
     AR0062 Rejected "members of a fleet share a target"

@@ -148,6 +148,13 @@ pub struct DeployedSettings {
     /// How the functions that speak SQL check the server they reach.
     #[serde(default)]
     pub database_tls: DatabaseTls,
+    /// The ARNs of the roles of the functions that change something, by step: whether these may what a plan needs is
+    /// asked before a run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub function_roles: BTreeMap<String, String>,
+    /// The table that says which region is active, for people who look at a plan; empty for a pipeline in one region.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role_table: String,
 }
 
 /// Hours before a target expires that people are told, when nothing else is deployed.

@@ -89,6 +89,19 @@ impl Finding {
         }
     }
 
+    /// A check that could not be asked, which is no reason to fail: a step or the service itself finds out, too.
+    pub(crate) fn unasked(
+        check: &'static str,
+        subject: impl Into<String>,
+        error: &StepError,
+    ) -> Self {
+        Self {
+            remedy: Some(error.code().remedy()),
+            code: Some(error.code().id),
+            ..Self::open(check, subject, error.message())
+        }
+    }
+
     /// The same, but where nobody could be asked it is left open.
     #[must_use]
     pub fn or_open(mut self) -> Self {

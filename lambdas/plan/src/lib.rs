@@ -6,7 +6,9 @@
 //! again finds the recorded plan and changes nothing.
 
 mod finding;
+mod network;
 pub mod outline;
+mod permissions;
 mod preflight;
 mod resolve;
 
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use finding::{Finding, Verdict};
-pub use preflight::{examine, lock_is_free};
+pub use preflight::{examine, lock_is_free, region_is_active};
 
 /// The step.
 pub const STEP: Step = Step { name: "plan", run };
@@ -86,7 +88,8 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
 /// Resolves, checks and records.
 ///
 /// # Errors
-/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040, AR0051 and AR0064 to AR0066: see each.
+/// AR0001 to AR0016, AR0024, AR0034, AR0038 to AR0040, AR0043, AR0051, AR0056, AR0057 and AR0064 to AR0066: see
+/// each.
 pub async fn plan(
     context: &Context,
     execution: Execution<'_>,
@@ -101,10 +104,11 @@ pub async fn plan(
     let restore = match Restore::find(context, execution.id).await? {
         Some(recorded) => recorded.of_execution(execution.started_at)?,
         None => {
-            let plan = make(context, execution, input).await?;
+            let settings = settings(context).await?;
+            let plan = make(context, &settings, execution, input).await?;
             // Before the names are looked at: those of a restore that is being removed will be free.
             Restore::find_free_lock(context, &plan).await?;
-            finding::judge(examine(context, &plan).await)?;
+            finding::judge(examine(context, &plan, &settings).await)?;
             Restore::begin(context, plan).await?
         }
     };
@@ -132,17 +136,24 @@ impl Answer {
     }
 }
 
+/// What a request must not choose.
+///
+/// # Errors
+/// AR0004 when the deployed settings are missing or malformed.
+pub async fn settings(context: &Context) -> Result<DeployedSettings, StepError> {
+    DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await
+}
+
 /// The plan of a request: resolved, and permitted by the deployed settings.
 ///
 /// # Errors
 /// As [`plan`].
 pub async fn make(
     context: &Context,
+    settings: &DeployedSettings,
     execution: Execution<'_>,
     input: &Value,
 ) -> Result<Plan, StepError> {
-    let settings =
-        DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
     let (input, requested_by) = approval::take_requester(input)?;
     let profile = profile::name(&input)?;
     let resolved = match profile {
@@ -158,7 +169,7 @@ pub async fn make(
         profile,
         production: resolved.production,
         requested_by: requested_by.as_deref(),
-        settings: &settings,
+        settings,
     };
     resolve::plan(context, &resolved.request, &origin).await
 }

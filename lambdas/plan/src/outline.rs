@@ -18,6 +18,29 @@ pub struct Call {
     pub call: &'static str,
     /// The resource that is made or changed.
     pub resource: String,
+    /// Whose that is.
+    #[serde(skip)]
+    pub whose: Whose,
+}
+
+/// Whose a resource is: names change hands in Switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The restore's own, or what it was told to move.
+    Ours,
+    /// The cluster's that it replaces.
+    Replaced,
+}
+
+/// A call and its resource.
+type Made = (&'static str, String, Whose);
+
+fn ours(call: &'static str, resource: impl Into<String>) -> Made {
+    (call, resource.into(), Whose::Ours)
+}
+
+fn replaced(call: &'static str, resource: impl Into<String>) -> Made {
+    (call, resource.into(), Whose::Replaced)
 }
 
 /// Something that is removed.
@@ -30,76 +53,106 @@ pub struct Removed {
     pub when: String,
 }
 
+/// The step whose function a state that changes something calls.
+pub(crate) fn step(state: &str) -> &'static str {
+    match state {
+        "CopySnapshot" => "copy-snapshot",
+        "RestoreCluster" | "AddInstances" => "restore",
+        "ResetCredentials" => "reset-credentials",
+        "Switch" => "switch",
+        "Cleanup" => "cleanup",
+        _ => "notify",
+    }
+}
+
+/// Every call of a restore that succeeds, in order. The Plan step has no definition to execute, and asks who may make
+/// them.
+pub fn all(plan: &Plan) -> Vec<Call> {
+    let approve = plan.approval.iter().map(|_| ("Approve", 1));
+    let copies = (1..=plan.copies.len()).map(|visit| ("CopySnapshot", visit));
+    let rest = [
+        ("RestoreCluster", 1),
+        ("AddInstances", 1),
+        ("AddInstances", 2),
+        ("ResetCredentials", 1),
+        ("Switch", 1),
+        ("Cleanup", 1),
+        ("Notify", 1),
+    ];
+    approve
+        .chain(copies)
+        .chain(rest)
+        .flat_map(|(state, visit)| calls(plan, state, visit))
+        .collect()
+}
+
 /// The calls of a state that is entered for the nth time, from 1.
 pub fn calls(plan: &Plan, state: &str, visit: usize) -> Vec<Call> {
     let target = &plan.target.cluster_identifier;
-    let made: Vec<(&'static str, String)> = match state {
+    let made: Vec<Made> = match state {
         "CopySnapshot" => plan
             .copies
             .get(visit - 1)
-            .map(|copy| ("rds:CopyDBClusterSnapshot", copy.identifier.clone()))
+            .map(|copy| ours("rds:CopyDBClusterSnapshot", &copy.identifier))
             .into_iter()
             .collect(),
         "RestoreCluster" if plan.source.snapshot_arn().is_none() => {
-            vec![("rds:RestoreDBClusterToPointInTime", target.clone())]
+            vec![ours("rds:RestoreDBClusterToPointInTime", target)]
         }
-        "RestoreCluster" => vec![("rds:RestoreDBClusterFromSnapshot", target.clone())],
+        "RestoreCluster" => vec![ours("rds:RestoreDBClusterFromSnapshot", target)],
         "AddInstances" => instances(plan, visit),
         "ResetCredentials" => reset(plan),
         "Switch" => switch(plan),
         "Cleanup" => cleanup(plan),
-        "Approve" | "Notify" => vec![("sns:Publish", "the topic of outcomes".to_owned())],
+        "Approve" | "Notify" => vec![ours("sns:Publish", "the topic of outcomes")],
         _ => Vec::new(),
     };
     made.into_iter()
-        .map(|(call, resource)| Call {
+        .map(|(call, resource, whose)| Call {
             state: state.to_owned(),
             call,
             resource,
+            whose,
         })
         .collect()
 }
 
 /// What was temporary goes; what was replaced stops, if the request says so.
-fn cleanup(plan: &Plan) -> Vec<(&'static str, String)> {
+fn cleanup(plan: &Plan) -> Vec<Made> {
     let copies = plan.copies.iter().rev();
-    let copies = copies.map(|copy| ("rds:DeleteDBClusterSnapshot", copy.identifier.clone()));
-    let replaced = plan.switch.replaced().filter(|replaced| {
+    let copies = copies.map(|copy| ours("rds:DeleteDBClusterSnapshot", &copy.identifier));
+    let stopped = plan.switch.replaced().filter(|replaced| {
         let retire = replaced.retire.as_ref();
         retire.is_some_and(|retire| retire.stopped)
     });
-    let stopped =
-        replaced.map(|replaced| ("rds:StopDBCluster", replaced.retired_identifier.clone()));
+    let stopped = stopped.map(|other| replaced("rds:StopDBCluster", &other.retired_identifier));
     copies.chain(stopped).collect()
 }
 
 /// The writer first; the readers in a second round.
-fn instances(plan: &Plan, visit: usize) -> Vec<(&'static str, String)> {
+fn instances(plan: &Plan, visit: usize) -> Vec<Made> {
     let names = plan.instance_identifiers();
     let wanted = if visit == 1 { 0..1 } else { 1..names.len() };
     let wanted = names.get(wanted).unwrap_or_default();
     wanted
         .iter()
-        .map(|name| ("rds:CreateDBInstance", name.clone()))
+        .map(|name| ours("rds:CreateDBInstance", name))
         .collect()
 }
 
-fn reset(plan: &Plan) -> Vec<(&'static str, String)> {
+fn reset(plan: &Plan) -> Vec<Made> {
     let mut calls = Vec::new();
     if plan.master_password == MasterPassword::Secret {
         let secret = &plan.secret_name;
-        calls.push(("secretsmanager:CreateSecret", secret.clone()));
+        calls.push(ours("secretsmanager:CreateSecret", secret));
         // A secret's first version becomes AWSCURRENT by itself (Secrets Manager API reference, PutSecretValue).
-        calls.push(("secretsmanager:PutSecretValue", secret.clone()));
+        calls.push(ours("secretsmanager:PutSecretValue", secret));
     }
-    calls.push((
-        "rds:ModifyDBCluster",
-        plan.target.cluster_identifier.clone(),
-    ));
+    calls.push(ours("rds:ModifyDBCluster", &plan.target.cluster_identifier));
     calls
 }
 
-fn switch(plan: &Plan) -> Vec<(&'static str, String)> {
+fn switch(plan: &Plan) -> Vec<Made> {
     let target = &plan.target;
     let default = plan.default_parameter_group();
     let regrouped = target.cluster_parameter_group != plan.quarantine_parameter_group;
@@ -112,58 +165,54 @@ fn switch(plan: &Plan) -> Vec<(&'static str, String)> {
     {
         let own = instance.parameter_group != default;
         if own {
-            calls.push(("rds:ModifyDBInstance", name.clone()));
+            calls.push(ours("rds:ModifyDBInstance", &name));
         }
         if own || regrouped {
             rebooted.push(name);
         }
     }
     if regrouped {
-        calls.push(("rds:ModifyDBCluster", target.cluster_identifier.clone()));
+        calls.push(ours("rds:ModifyDBCluster", &target.cluster_identifier));
     }
     rebooted.sort_unstable();
-    calls.extend(
-        rebooted
-            .into_iter()
-            .map(|name| ("rds:RebootDBInstance", name)),
-    );
+    let rebooted = rebooted.into_iter();
+    calls.extend(rebooted.map(|name| ours("rds:RebootDBInstance", name)));
     calls.extend(bring_clients(plan));
     if target.data_api {
-        calls.push(("rds:EnableHttpEndpoint", plan.name().to_owned()));
+        calls.push(ours("rds:EnableHttpEndpoint", plan.name()));
     }
-    calls.push(("rds:ModifyDBCluster", plan.name().to_owned()));
+    calls.push(ours("rds:ModifyDBCluster", plan.name()));
     calls
 }
 
 /// What leads clients to the target.
-fn bring_clients(plan: &Plan) -> Vec<(&'static str, String)> {
+fn bring_clients(plan: &Plan) -> Vec<Made> {
     let mut calls = Vec::new();
-    if let Some(replaced) = plan.switch.replaced() {
-        let instances = replaced
-            .instances
-            .iter()
-            .filter(|_| replaced.retire.is_some());
-        let marked = instances.chain([&replaced.identifier]);
-        calls.extend(marked.map(|name| ("rds:AddTagsToResource", name.clone())));
+    if let Some(other) = plan.switch.replaced() {
+        let retires = other.retire.is_some();
+        let instances = other.instances.iter().filter(|_| retires);
+        // Whose name is taken is told by the mark; what a pointer left is not touched unless it retires.
+        let renamed = matches!(plan.switch, Switch::Rename(_));
+        let cluster = Some(&other.identifier).filter(|_| retires || renamed);
+        let marked = instances.chain(cluster);
+        calls.extend(marked.map(|name| replaced("rds:AddTagsToResource", name)));
     }
     match &plan.switch {
         Switch::None => {}
         Switch::Rename(rename) => {
             if rename.replaced.is_some() {
-                calls.push(("rds:ModifyDBCluster", rename.name.clone()));
+                calls.push(replaced("rds:ModifyDBCluster", &rename.name));
             }
-            let working = plan.target.cluster_identifier.clone();
-            calls.push(("rds:ModifyDBCluster", working));
+            let working = &plan.target.cluster_identifier;
+            calls.push(ours("rds:ModifyDBCluster", working));
         }
         Switch::Pointer(pointer) => {
             let secret = pointer.secret_name.iter();
-            calls.extend(secret.map(|name| ("secretsmanager:PutSecretValue", name.clone())));
-            calls.push(("ssm:PutParameter", pointer.parameter.clone()));
+            calls.extend(secret.map(|name| ours("secretsmanager:PutSecretValue", name)));
+            calls.push(ours("ssm:PutParameter", &pointer.parameter));
             if pointer.record.is_some() {
-                calls.push((
-                    "route53:ChangeResourceRecordSets",
-                    "the record of the pointer".to_owned(),
-                ));
+                let record = "the record of the pointer";
+                calls.push(ours("route53:ChangeResourceRecordSets", record));
             }
         }
     }

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use aurora_restore_core::errors::{
-    AR0001, AR0006, AR0009, AR0010, AR0011, AR0013, AR0015, AR0016, AR0024, wire_code,
+    AR0001, AR0006, AR0009, AR0010, AR0011, AR0013, AR0015, AR0016, AR0024, AR0043, wire_code,
 };
 use aurora_restore_core::plan::{CopyReason, SnapshotCopy};
 use aurora_restore_core::request::MasterPassword;
-use aurora_restore_core::{Context, Plan, StepError, ledger, ownership, queue, rds};
+use aurora_restore_core::settings::DeployedSettings;
+use aurora_restore_core::{Context, Plan, StepError, ledger, ownership, queue, rds, region};
 use aws_sdk_kms::types::KeyState;
+use aws_sdk_rds::types::Filter;
 
 use crate::finding::Finding;
+use crate::network::network;
+use crate::permissions::permissions;
 
 /// Tags that RDS takes for a resource (Aurora user guide, quotas).
 const MOST_TAGS: usize = 50;
@@ -20,7 +24,7 @@ const OWN_TAGS: usize = 3;
 const CLASS_IS_OFFERED: &str = "class is offered";
 
 /// Looks at everything that the plan rests on. Changes nothing.
-pub async fn examine(context: &Context, plan: &Plan) -> Vec<Finding> {
+pub async fn examine(context: &Context, plan: &Plan, settings: &DeployedSettings) -> Vec<Finding> {
     let client = context.aws.rds(&plan.target.region);
     let (source, target) = (&plan.source, &plan.target);
     let flow = format!(
@@ -40,12 +44,23 @@ pub async fn examine(context: &Context, plan: &Plan) -> Vec<Finding> {
     found.extend(secrets(context, plan).await);
     found.extend(scaling(plan));
     found.extend(tags(plan));
+    found.extend(network(context, &client, plan).await);
     found.extend(groups(&client, plan).await);
     found.extend(classes(&client, plan).await);
     found.extend(quotas(context, &client, plan).await);
     found.extend(keys(context, plan).await);
-    found.extend(left_open(plan));
+    found.extend(permissions(context, plan, settings).await);
     found
+}
+
+/// Whether this region may restore, where the pipeline is deployed in two. Nothing is claimed.
+pub async fn region_is_active(context: &Context) -> Option<Finding> {
+    context.settings.role_table.as_deref()?;
+    let answer = match region::passive(context).await {
+        Ok(None) => Ok("active".to_owned()),
+        Ok(Some(refused)) | Err(refused) => Err(refused),
+    };
+    Some(Finding::of("region", context.aws.region(), answer))
 }
 
 /// Whether another restore holds the target's lock. The Plan step asks more: whether that restore is over.
@@ -203,19 +218,10 @@ fn tags(plan: &Plan) -> Option<Finding> {
     ))
 }
 
-/// The groups exist, and those of parameters are of the engine's family.
+/// The parameter groups exist, are of the engine's family, and let nothing run in quarantine.
 async fn groups(client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
     let target = &plan.target;
-    let subnet = &target.subnet_group;
-    let described = client
-        .describe_db_subnet_groups()
-        .db_subnet_group_name(subnet)
-        .send()
-        .await;
-    let answer = described
-        .map(|_| "exists".to_owned())
-        .map_err(|error| StepError::from_sdk(format!("describe subnet group `{subnet}`"), error));
-    let mut found = vec![Finding::of("subnet group", subnet, answer)];
+    let mut found = Vec::new();
     let of_cluster = [
         &target.cluster_parameter_group,
         &plan.quarantine_parameter_group,
@@ -232,7 +238,49 @@ async fn groups(client: &aws_sdk_rds::Client, plan: &Plan) -> Vec<Finding> {
         let answer = instance_group_fits(client, plan, group).await;
         found.push(Finding::of("parameter group", group, answer));
     }
+    let group = &plan.quarantine_parameter_group;
+    let answer = nothing_runs_by_itself(client, plan, group).await;
+    found.push(Finding::of("quiet in quarantine", group, answer));
     found
+}
+
+/// The quarantine parameter group lets the restored server do nothing by itself. What the server says is asked by Verify.
+async fn nothing_runs_by_itself(
+    client: &aws_sdk_rds::Client,
+    plan: &Plan,
+    group: &str,
+) -> Result<String, StepError> {
+    let family = plan.source.engine.family(&plan.source.engine_version);
+    let unattended = plan.source.engine.unattended();
+    let name = unattended.parameter;
+    let filter = Filter::builder().name("parameter-name").values(name);
+    let described = client
+        .describe_db_cluster_parameters()
+        .db_cluster_parameter_group_name(group)
+        .filters(filter.build())
+        .send()
+        .await;
+    let described = described.map_err(|error| {
+        StepError::from_sdk(
+            format!("read `{name}` of cluster parameter group `{group}`"),
+            error,
+        )
+    })?;
+    let mut parameters = described.parameters().iter();
+    let parameter = parameters.find(|parameter| parameter.parameter_name() == Some(name));
+    let value = parameter.and_then(|parameter| parameter.parameter_value());
+    let seen = match value {
+        Some(value) => format!("has {name} `{value}`"),
+        None => format!("leaves {name} to the engine"),
+    };
+    if (unattended.acts)(&family, value) {
+        let text = format!(
+            "cluster parameter group `{group}` {seen}, expected {}: {} would run in quarantine",
+            unattended.expected, unattended.runs
+        );
+        return Err(StepError::new(&AR0043, text));
+    }
+    Ok(seen)
 }
 
 async fn cluster_group_fits(
@@ -465,26 +513,6 @@ async fn key_is_enabled(context: &Context, region: &str, key: &str) -> Result<St
             ),
         )),
     }
-}
-
-/// What only the restore itself shows.
-fn left_open(plan: &Plan) -> Vec<Finding> {
-    let groups = plan.target.security_group_ids.join(", ");
-    let mut open = vec![Finding::open(
-        "security groups",
-        groups,
-        "EC2's, which no function may ask; Switch fails with AR0033 if one does not exist in the target's VPC",
-    )];
-    for role in &plan.target.roles {
-        let text = "may be handed over only if its name fits the deployment's DatabaseRoleNames";
-        open.push(Finding::open("role", &role.role_arn, text));
-    }
-    open.push(Finding::open(
-        "permissions",
-        "the functions' roles",
-        "not simulated; `make iam` proves those of the templates sufficient",
-    ));
-    open
 }
 
 #[cfg(test)]

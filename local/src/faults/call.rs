@@ -23,10 +23,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether the call changes something: neither describes nor gets nor lists nor queries.
+    /// Whether the call changes something: neither describes nor gets nor lists nor queries nor simulates.
     #[must_use]
     pub fn is_mutating(&self) -> bool {
-        let reads = ["Describe", "Get", "List", "Query", "BatchGet", "Scan"];
+        let reads = [
+            "Describe", "Get", "GET ", "List", "Query", "BatchGet", "Scan", "Simulate",
+        ];
         !reads
             .iter()
             .any(|prefix| self.operation.starts_with(prefix))

@@ -157,6 +157,11 @@ impl Condition {
         })
     }
 
+    /// The key it looks at, as it was written.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(super) fn holds(&self, context: &Context) -> bool {
         let Operator {
             set,

@@ -19,6 +19,7 @@ mod pattern;
 mod policy;
 mod refusal;
 mod services;
+mod simulator;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use time::format_description::well_known::Rfc3339;
 pub use context::Context;
 pub use evaluate::{Decision, Ground, Question};
 pub use policy::{Effect, MalformedPolicy, Policy, PolicyKind, Statement};
+pub use simulator::IamApi;
 
 pub(crate) use refusal::access_denied;
 

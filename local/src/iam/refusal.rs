@@ -29,7 +29,7 @@ pub(super) fn text(principal: &str, question: &Question, decision: Decision) -> 
 /// A refusal by IAM, as the service of this request answers it.
 pub(crate) fn access_denied(request: &Request, text: &str) -> Response {
     let (status, code) = match request.service.as_str() {
-        "rds" | "sts" | "route53" => (403, "AccessDenied"),
+        "rds" | "sts" | "iam" | "route53" => (403, "AccessDenied"),
         "sns" => (403, "AuthorizationError"),
         "monitoring" if speaks_query(&request.headers) => (403, "AccessDenied"),
         "lambda" | "scheduler" => (403, "AccessDeniedException"),

@@ -254,6 +254,11 @@ const OPERATIONS: &[Operation] = &[
         parameters: &[&["DBClusterParameterGroupName"], PAGES],
     },
     Operation {
+        action: "DescribeDBClusterParameters",
+        run: Run::AtOnce(parameter_groups::describe_parameters),
+        parameters: &[&["DBClusterParameterGroupName", "Source"], PAGES],
+    },
+    Operation {
         action: "DescribeDBClusterSnapshotAttributes",
         run: Run::AtOnce(sharing::describe),
         parameters: &[&["DBClusterSnapshotIdentifier"]],
@@ -394,6 +399,11 @@ const OPERATIONS: &[Operation] = &[
             ],
             SHOWN_ONLY,
         ],
+    },
+    Operation {
+        action: "ModifyDBClusterParameterGroup",
+        run: Run::AtOnce(parameter_groups::modify_of_cluster),
+        parameters: &[&["DBClusterParameterGroupName", "Parameters"]],
     },
     Operation {
         action: "ModifyDBClusterSnapshotAttribute",

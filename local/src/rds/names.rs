@@ -15,7 +15,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub(super) fn of(caller: &Caller) -> Self {
+    pub(crate) fn of(caller: &Caller) -> Self {
         Self {
             account: caller.account.clone(),
             region: caller.region.clone(),

@@ -1,7 +1,11 @@
-//! Parameter groups of clusters (`cluster-pg`) and instances (`pg`), by name only.
+//! Parameter groups of clusters (`cluster-pg`) and instances (`pg`).
 //!
-//! Their parameters are not kept: what matters to a restore is which group a
-//! cluster is in, that it exists, and that its family fits.
+//! What matters to a restore is which group a cluster is in, that it exists, that its
+//! family fits, and whether it lets the server act by itself. A cluster's group keeps the
+//! parameters that somebody sets, and shows those of the engine that [`ENGINES_OWN`]
+//! lists; servers run with their own settings, whatever a group says.
+
+use std::collections::BTreeMap;
 
 use super::api::{Answer, Call};
 use super::catalog::DbEngine;
@@ -21,7 +25,41 @@ pub(super) struct ParameterGroup {
     description: String,
     pub(super) tags: Tags,
     place: Place,
+    /// What somebody set: value and apply method, by name.
+    parameters: BTreeMap<String, (String, String)>,
 }
+
+/// A parameter that the engine has without anybody's doing.
+struct EnginesOwn {
+    /// How the families that have it begin.
+    family: &'static str,
+    name: &'static str,
+    /// The value in a group that nobody changed; the engine's own default where a group shows none.
+    value: Option<&'static str>,
+    allowed: &'static str,
+    apply_type: &'static str,
+}
+
+/// Those that decide what a restored server does by itself.
+const ENGINES_OWN: [EnginesOwn; 2] = [
+    EnginesOwn {
+        family: "aurora-mysql",
+        name: "event_scheduler",
+        value: None,
+        allowed: "ON,OFF",
+        apply_type: "dynamic",
+    },
+    EnginesOwn {
+        family: "aurora-postgresql",
+        name: "shared_preload_libraries",
+        value: Some("pg_stat_statements"),
+        allowed: "",
+        apply_type: "static",
+    },
+];
+
+/// At most so many parameters in one call (API reference).
+const MOST_PARAMETERS: usize = 20;
 
 /// What differs between the two sorts of groups: names on the wire.
 #[derive(Clone, Copy)]
@@ -92,6 +130,7 @@ fn find(book: &Book, sort: Sort, place: &Place, name: &str) -> Option<ParameterG
             description: format!("Default parameter group for {family}"),
             tags: Tags::default(),
             place: place.clone(),
+            parameters: BTreeMap::new(),
         });
     }
     book.parameter_groups
@@ -130,6 +169,7 @@ fn create(rds: &Inner, call: &Call, sort: Sort) -> Answer {
         description: call.form.required("Description")?.to_owned(),
         tags: Tags::from_form(&call.form, quotas.tags_per_resource)?,
         place: call.place.clone(),
+        parameters: BTreeMap::new(),
     };
     rds.edit(|book| {
         let key = (call.place.clone(), sort.kind.to_owned(), group.name.clone());
@@ -178,4 +218,145 @@ fn describe(rds: &Inner, call: &Call, sort: Sort) -> Answer {
                 write(xml, sort, &group)
             });
     }))
+}
+
+/// Sets parameters of a cluster's group.
+pub(super) fn modify_of_cluster(rds: &Inner, call: &Call) -> Answer {
+    let name = call.form.required(OF_CLUSTER.name)?.to_lowercase();
+    let items = call.form.items("Parameters");
+    if items.is_empty() {
+        return Err(errors::missing_parameter("Parameters"));
+    }
+    if items.len() > MOST_PARAMETERS {
+        return Err(errors::invalid_value(format!(
+            "At most {MOST_PARAMETERS} parameters can be modified in a single request"
+        )));
+    }
+    rds.edit(|book| {
+        let found = find(book, OF_CLUSTER, &call.place, &name)
+            .ok_or_else(|| errors::parameter_group_not_found(&name))?;
+        let key = (call.place.clone(), OF_CLUSTER.kind.to_owned(), name.clone());
+        let group = book.parameter_groups.get_mut(&key).ok_or_else(|| {
+            errors::invalid_value(format!("The parameter group {name} can't be modified"))
+        })?;
+        for item in &items {
+            let (parameter, value) = (
+                item.required("ParameterName")?,
+                item.required("ParameterValue")?,
+            );
+            check_value(&found.family, parameter, value)?;
+            let method = item.text("ApplyMethod").unwrap_or("pending-reboot");
+            group
+                .parameters
+                .insert(parameter.to_owned(), (value.to_owned(), method.to_owned()));
+        }
+        Ok(())
+    })?;
+    Ok(Xml::of(|xml| {
+        xml.text(OF_CLUSTER.name, &name);
+    }))
+}
+
+fn check_value(family: &str, parameter: &str, value: &str) -> Result<(), ApiError> {
+    let own = ENGINES_OWN
+        .iter()
+        .find(|own| own.name == parameter && family.starts_with(own.family));
+    match own {
+        Some(own) if !own.allowed.is_empty() && !own.allowed.split(',').any(|one| one == value) => {
+            Err(errors::invalid_value(format!(
+                "Invalid parameter value: {value} for: {parameter} allowed values are: {}",
+                own.allowed
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A parameter as it is shown.
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    name: String,
+    value: Option<String>,
+    source: &'static str,
+    method: String,
+    allowed: &'static str,
+    apply_type: &'static str,
+}
+
+/// The parameters of a cluster's group: the engine's own and those that somebody set.
+pub(super) fn describe_parameters(rds: &Inner, call: &Call) -> Answer {
+    const FILTERS: [listing::Filter<Shown>; 1] =
+        [("parameter-name", |shown| vec![shown.name.clone()])];
+    listing::check_filters(&call.form, &FILTERS)?;
+    let name = call.form.required(OF_CLUSTER.name)?;
+    let group = rds.read(|book| {
+        find(book, OF_CLUSTER, &call.place, &name.to_lowercase())
+            .ok_or_else(|| errors::parameter_group_not_found(name))
+    })?;
+    let mut found = Vec::new();
+    for shown in group.shown() {
+        let wanted = call
+            .form
+            .text("Source")
+            .is_none_or(|wanted| wanted == shown.source);
+        if wanted && listing::passes(&call.form, &FILTERS, &shown)? {
+            found.push((shown.name.clone(), shown));
+        }
+    }
+    let page = listing::page(&call.form, found)?;
+    Ok(Xml::of(|xml| {
+        xml.some("Marker", page.marker).list(
+            "Parameters",
+            "Parameter",
+            page.items,
+            |xml, shown| {
+                xml.text("ParameterName", &shown.name)
+                    .some("ParameterValue", shown.value)
+                    .text("Source", shown.source)
+                    .text("ApplyType", shown.apply_type)
+                    .text("DataType", "string")
+                    .some(
+                        "AllowedValues",
+                        Some(shown.allowed).filter(|allowed| !allowed.is_empty()),
+                    )
+                    .text("IsModifiable", true)
+                    .text("ApplyMethod", &shown.method);
+            },
+        );
+    }))
+}
+
+impl ParameterGroup {
+    fn shown(&self) -> Vec<Shown> {
+        let mut all: BTreeMap<String, Shown> = ENGINES_OWN
+            .iter()
+            .filter(|own| self.family.starts_with(own.family))
+            .map(|own| {
+                let shown = Shown {
+                    name: own.name.to_owned(),
+                    value: own.value.map(str::to_owned),
+                    source: if own.value.is_some() {
+                        "system"
+                    } else {
+                        "engine-default"
+                    },
+                    method: "pending-reboot".to_owned(),
+                    allowed: own.allowed,
+                    apply_type: own.apply_type,
+                };
+                (own.name.to_owned(), shown)
+            })
+            .collect();
+        for (name, (value, method)) in &self.parameters {
+            let shown = all.entry(name.clone()).or_insert_with(|| Shown {
+                name: name.clone(),
+                apply_type: "dynamic",
+                ..Shown::default()
+            });
+            shown.value = Some(value.clone());
+            shown.method.clone_from(method);
+            shown.source = "user";
+        }
+        all.into_values().collect()
+    }
 }

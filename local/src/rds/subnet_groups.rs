@@ -26,8 +26,9 @@ pub(super) struct SubnetGroup {
 }
 
 impl Place {
-    /// The network everything is in that is not told otherwise.
-    pub(super) fn default_vpc(&self) -> String {
+    /// The network that every subnet group is in.
+    #[must_use]
+    pub fn default_vpc(&self) -> String {
         format!("vpc-0{}", hex_of(&format!("vpc {self}"), 16))
     }
 

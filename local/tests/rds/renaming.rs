@@ -1,6 +1,6 @@
 //! Modifications that wait, and the swap of two clusters' names.
 
-use crate::cloud::{Cloud, MASTER, PASSWORD, wait_minutes};
+use crate::cloud::{Answer, Cloud, MASTER, PASSWORD, wait_minutes};
 
 #[tokio::test(start_paused = true)]
 async fn an_address_belongs_to_the_name_and_not_to_the_cluster() {
@@ -239,6 +239,54 @@ async fn versions_go_up_with_a_healthy_writer() {
         cloud.cluster("orders").await.text("EngineVersion").unwrap(),
         "15.14"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_keeps_the_parameters_that_somebody_sets_and_shows_the_engines_own() {
+    let cloud = Cloud::without_data();
+    let named = "DBClusterParameterGroupName=quiet";
+    let made = [
+        named,
+        "DBParameterGroupFamily=aurora-mysql8.0",
+        "Description=x",
+    ];
+    cloud.call("CreateDBClusterParameterGroup", &made).await;
+    let events = [
+        named,
+        "Filters.Filter.1.Name=parameter-name",
+        "Filters.Filter.1.Values.Value.1=event_scheduler",
+    ];
+    let untouched = cloud.call("DescribeDBClusterParameters", &events).await;
+    let shown = |answer: &Answer, what: &str| answer.text(&format!("Parameters/Parameter/{what}"));
+    assert_eq!(shown(&untouched, "ParameterValue"), None);
+    assert_eq!(
+        shown(&untouched, "Source").as_deref(),
+        Some("engine-default")
+    );
+    let set = |value: &'static str| {
+        [
+            named,
+            "Parameters.Parameter.1.ParameterName=event_scheduler",
+            value,
+            "Parameters.Parameter.1.ApplyMethod=immediate",
+        ]
+    };
+    let off = set("Parameters.Parameter.1.ParameterValue=OFF");
+    cloud.call("ModifyDBClusterParameterGroup", &off).await;
+    let changed = cloud.call("DescribeDBClusterParameters", &events).await;
+    assert_eq!(shown(&changed, "ParameterValue").as_deref(), Some("OFF"));
+    assert_eq!(shown(&changed, "Source").as_deref(), Some("user"));
+
+    let wrong = set("Parameters.Parameter.1.ParameterValue=perhaps");
+    let code = cloud.code("ModifyDBClusterParameterGroup", &wrong).await;
+    assert_eq!(code, "InvalidParameterValue");
+    let mut default = off;
+    default[0] = "DBClusterParameterGroupName=default.aurora-mysql8.0";
+    let code = cloud.code("ModifyDBClusterParameterGroup", &default).await;
+    assert_eq!(code, "InvalidParameterValue");
+    let gone = ["DBClusterParameterGroupName=gone"];
+    let code = cloud.code("DescribeDBClusterParameters", &gone).await;
+    assert_eq!(code, "DBParameterGroupNotFound");
 }
 
 #[tokio::test(start_paused = true)]

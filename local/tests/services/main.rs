@@ -8,6 +8,7 @@
 
 mod api_gateway;
 mod client;
+mod cloud_control;
 mod cloudwatch;
 mod dynamodb;
 mod endpoint;
@@ -15,6 +16,7 @@ mod eventbridge;
 mod kms;
 mod lambda;
 mod parameter_store;
+mod policy_simulator;
 mod processes;
 mod scheduler;
 mod secrets_manager;

@@ -48,6 +48,19 @@ pub struct Quiet {
     pub seen: String,
 }
 
+/// What a cluster parameter group must not leave on in quarantine, or the restored server acts by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Unattended {
+    /// The parameter.
+    pub parameter: &'static str,
+    /// What it lets run, for people.
+    pub runs: &'static str,
+    /// Whether the server acts by itself under this value; `None` where the group leaves it to the engine.
+    pub acts: fn(family: &str, value: Option<&str>) -> bool,
+    /// What is expected instead.
+    pub expected: &'static str,
+}
+
 impl Engine {
     /// Every engine that can be restored.
     pub const ALL: [Self; 2] = [Self::Postgresql, Self::Mysql];
@@ -165,6 +178,14 @@ impl Engine {
         match self {
             Self::Postgresql => postgresql::value_of(endpoint, credentials, database, sql).await,
             Self::Mysql => mysql::value_of(endpoint, credentials, database, sql).await,
+        }
+    }
+
+    /// The parameter by which a cluster parameter group lets the server act by itself.
+    pub fn unattended(self) -> &'static Unattended {
+        match self {
+            Self::Postgresql => &postgresql::UNATTENDED,
+            Self::Mysql => &mysql::UNATTENDED,
         }
     }
 

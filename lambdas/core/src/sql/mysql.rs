@@ -11,7 +11,8 @@ pub use mysql_wire::{Error, Session};
 use mysql_wire::{Limits, Login};
 
 use super::{
-    CONNECT_TIMEOUT, Endpoint, Quiet, Refusal, STATEMENT_TIMEOUT, SqlError, blocking, tls,
+    CONNECT_TIMEOUT, Endpoint, Quiet, Refusal, STATEMENT_TIMEOUT, SqlError, Unattended, blocking,
+    tls,
 };
 use crate::secrets::Credentials;
 
@@ -266,6 +267,18 @@ pub(super) async fn value_of(
         .next()
         .and_then(|row| row.into_iter().next()?))
 }
+
+/// Events run unless a group turns them off: MySQL 8 has them on by default, MySQL 5.7 off (reference manuals,
+/// `event_scheduler`).
+pub(super) const UNATTENDED: Unattended = Unattended {
+    parameter: "event_scheduler",
+    runs: "the source's events",
+    acts: |family, value| match value {
+        Some(value) => !["OFF", "DISABLED", "0"].contains(&value.to_ascii_uppercase().as_str()),
+        None => family != "aurora-mysql5.7",
+    },
+    expected: "OFF",
+};
 
 /// Whether events of the restored database could run. They would act on the world: mail, charge, call.
 pub(super) async fn event_scheduler(

@@ -5,12 +5,27 @@ use postgres::error::SqlState;
 use postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{CONNECT_TIMEOUT, Endpoint, Refusal, STATEMENT_TIMEOUT, SqlError, blocking, tls};
+use super::{
+    CONNECT_TIMEOUT, Endpoint, Refusal, STATEMENT_TIMEOUT, SqlError, Unattended, blocking, tls,
+};
 use crate::secrets::Credentials;
 
 pub(super) const NAME: &str = "aurora-postgresql";
 pub(super) const DEFAULT_PORT: u16 = 5432;
 pub(super) const LOG_TYPES: [&str; 3] = ["instance", "postgresql", "iam-db-auth-error"];
+
+/// Of what is preloaded, pg_cron runs the jobs that it finds in its own table.
+pub(super) const UNATTENDED: Unattended = Unattended {
+    parameter: "shared_preload_libraries",
+    runs: "the source's jobs of pg_cron",
+    acts: |_, value| {
+        let libraries = value.unwrap_or_default().split(',').map(str::trim);
+        libraries
+            .into_iter()
+            .any(|library| library.eq_ignore_ascii_case("pg_cron"))
+    },
+    expected: "no pg_cron",
+};
 
 /// The database every Aurora PostgreSQL cluster has.
 pub const MAINTENANCE_DATABASE: &str = "postgres";

@@ -22,7 +22,7 @@ pub const RECORDS: [(&str, &str); 14] = [
     ),
     (
         "AWS::EC2::SecurityGroup",
-        "servers listen on the loopback interface; RDS keeps groups by name",
+        "servers listen on the loopback interface; RDS keeps groups by name, and Cloud Control tells their VPC",
     ),
     ("AWS::EC2::SecurityGroupEgress", "as security groups"),
     ("AWS::EC2::SecurityGroupIngress", "as security groups"),
@@ -383,6 +383,7 @@ fn security_group(making: &Making<'_>) -> Made {
         id
     });
     let vpc = making.text("VpcId").unwrap_or_default();
+    making.world.security_groups().put(making.caller, &id, vpc);
     Made::new(&id).with("GroupId", &id).with("VpcId", vpc)
 }
 
@@ -393,6 +394,7 @@ fn delete_security_group<'a>(
     making
         .groups
         .with(making.caller, |groups| groups.remove(id));
+    making.world.security_groups().remove(making.caller, id);
     nothing(making, id)
 }
 

@@ -68,6 +68,8 @@ impl<'a> Call<'a> {
             "lambda" => workflows::lambda(self),
             "scheduler" => workflows::scheduler(self),
             "sts" => workflows::sts(self),
+            "iam" => workflows::iam(self),
+            "cloudcontrolapi" => workflows::cloud_control(self),
             // API Gateway asks by itself, once it knows the route.
             "execute-api" => Some(Vec::new()),
             _ => None,

@@ -100,7 +100,8 @@ fn subjects(operation: &str) -> Option<&'static [Subject]> {
         ],
         "CreateDBClusterParameterGroup"
         | "DescribeDBClusterParameterGroups"
-        | "DescribeDBClusterParameters" => &[Named("cluster-pg", "DBClusterParameterGroupName")],
+        | "DescribeDBClusterParameters"
+        | "ModifyDBClusterParameterGroup" => &[Named("cluster-pg", "DBClusterParameterGroupName")],
         "CreateDBParameterGroup" | "DescribeDBParameterGroups" | "DescribeDBParameters" => {
             &[Named("pg", "DBParameterGroupName")]
         }

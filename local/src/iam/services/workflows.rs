@@ -153,3 +153,28 @@ fn with_session(call: &Call<'_>, mut question: Question) -> Question {
     }
     question
 }
+
+/// IAM: the simulator, which is asked about the role that it simulates.
+pub(super) fn iam(call: &Call<'_>) -> Option<Vec<Question>> {
+    match call.operation.as_str() {
+        "SimulatePrincipalPolicy" => {
+            let action = format!("iam:{}", call.operation);
+            Some(vec![
+                call.ask(&action, call.text("PolicySourceArn").unwrap_or("*")),
+            ])
+        }
+        _ => None,
+    }
+}
+
+/// Cloud Control API, whose actions are CloudFormation's and know no resources. What it reads it reads with the
+/// caller's rights: those that the type's schema lists for its handler.
+pub(super) fn cloud_control(call: &Call<'_>) -> Option<Vec<Question>> {
+    match call.operation.as_str() {
+        "GetResource" => Some(vec![
+            call.ask("cloudformation:GetResource", "*"),
+            call.ask("ec2:DescribeSecurityGroups", "*"),
+        ]),
+        _ => None,
+    }
+}
