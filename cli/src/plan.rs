@@ -356,7 +356,10 @@ pub fn render(preview: &Preview) -> String {
     for call in &preview.calls {
         line(
             "calls",
-            &format!("{:<17} {} {}", call.state, call.call, call.resource),
+            &format!(
+                "{:<17} {} {}: {}",
+                call.state, call.call, call.resource, call.purpose
+            ),
         );
     }
     for removed in &preview.removed {

@@ -18,6 +18,8 @@ pub struct Call {
     pub call: &'static str,
     /// The resource that is made or changed.
     pub resource: String,
+    /// What it is for, such as `replaces the master password`.
+    pub purpose: String,
     /// Whose that is.
     #[serde(skip)]
     pub whose: Whose,
@@ -32,15 +34,15 @@ pub enum Whose {
     Replaced,
 }
 
-/// A call and its resource.
-type Made = (&'static str, String, Whose);
+/// A call, its resource, and what it is for.
+type Made = (&'static str, String, Whose, String);
 
-fn ours(call: &'static str, resource: impl Into<String>) -> Made {
-    (call, resource.into(), Whose::Ours)
+fn ours(call: &'static str, resource: impl Into<String>, purpose: impl Into<String>) -> Made {
+    (call, resource.into(), Whose::Ours, purpose.into())
 }
 
-fn replaced(call: &'static str, resource: impl Into<String>) -> Made {
-    (call, resource.into(), Whose::Replaced)
+fn replaced(call: &'static str, resource: impl Into<String>, purpose: impl Into<String>) -> Made {
+    (call, resource.into(), Whose::Replaced, purpose.into())
 }
 
 /// Something that is removed.
@@ -52,6 +54,16 @@ pub struct Removed {
     /// When.
     pub when: String,
 }
+
+/// The steps that change something, in order.
+pub(crate) const STEPS: [&str; 6] = [
+    "copy-snapshot",
+    "restore",
+    "reset-credentials",
+    "switch",
+    "cleanup",
+    "notify",
+];
 
 /// The step whose function a state that changes something calls.
 pub(crate) fn step(state: &str) -> &'static str {
@@ -86,6 +98,11 @@ pub fn all(plan: &Plan) -> Vec<Call> {
         .collect()
 }
 
+/// What a restore call makes.
+const QUARANTINED: &str = "makes the cluster, in quarantine";
+/// The resource of what is published.
+const TOPIC: &str = "the topic of outcomes";
+
 /// The calls of a state that is entered for the nth time, from 1.
 pub fn calls(plan: &Plan, state: &str, visit: usize) -> Vec<Call> {
     let target = &plan.target.cluster_identifier;
@@ -93,25 +110,41 @@ pub fn calls(plan: &Plan, state: &str, visit: usize) -> Vec<Call> {
         "CopySnapshot" => plan
             .copies
             .get(visit - 1)
-            .map(|copy| ours("rds:CopyDBClusterSnapshot", &copy.identifier))
+            .map(|copy| {
+                ours(
+                    "rds:CopyDBClusterSnapshot",
+                    &copy.identifier,
+                    format!("copies the snapshot to {}", copy.region),
+                )
+            })
             .into_iter()
             .collect(),
         "RestoreCluster" if plan.source.snapshot_arn().is_none() => {
-            vec![ours("rds:RestoreDBClusterToPointInTime", target)]
+            vec![ours(
+                "rds:RestoreDBClusterToPointInTime",
+                target,
+                QUARANTINED,
+            )]
         }
-        "RestoreCluster" => vec![ours("rds:RestoreDBClusterFromSnapshot", target)],
+        "RestoreCluster" => vec![ours(
+            "rds:RestoreDBClusterFromSnapshot",
+            target,
+            QUARANTINED,
+        )],
         "AddInstances" => instances(plan, visit),
         "ResetCredentials" => reset(plan),
         "Switch" => switch(plan),
         "Cleanup" => cleanup(plan),
-        "Approve" | "Notify" => vec![ours("sns:Publish", "the topic of outcomes")],
+        "Approve" => vec![ours("sns:Publish", TOPIC, "asks for the approval")],
+        "Notify" => vec![ours("sns:Publish", TOPIC, "tells the outcome")],
         _ => Vec::new(),
     };
     made.into_iter()
-        .map(|(call, resource, whose)| Call {
+        .map(|(call, resource, whose, purpose)| Call {
             state: state.to_owned(),
             call,
             resource,
+            purpose,
             whose,
         })
         .collect()
@@ -120,12 +153,24 @@ pub fn calls(plan: &Plan, state: &str, visit: usize) -> Vec<Call> {
 /// What was temporary goes; what was replaced stops, if the request says so.
 fn cleanup(plan: &Plan) -> Vec<Made> {
     let copies = plan.copies.iter().rev();
-    let copies = copies.map(|copy| ours("rds:DeleteDBClusterSnapshot", &copy.identifier));
+    let copies = copies.map(|copy| {
+        ours(
+            "rds:DeleteDBClusterSnapshot",
+            &copy.identifier,
+            "removes the copy",
+        )
+    });
     let stopped = plan.switch.replaced().filter(|replaced| {
         let retire = replaced.retire.as_ref();
         retire.is_some_and(|retire| retire.stopped)
     });
-    let stopped = stopped.map(|other| replaced("rds:StopDBCluster", &other.retired_identifier));
+    let stopped = stopped.map(|other| {
+        replaced(
+            "rds:StopDBCluster",
+            &other.retired_identifier,
+            "stops what was replaced",
+        )
+    });
     copies.chain(stopped).collect()
 }
 
@@ -136,7 +181,7 @@ fn instances(plan: &Plan, visit: usize) -> Vec<Made> {
     let wanted = names.get(wanted).unwrap_or_default();
     wanted
         .iter()
-        .map(|name| ours("rds:CreateDBInstance", name))
+        .map(|name| ours("rds:CreateDBInstance", name, "makes the instance"))
         .collect()
 }
 
@@ -144,11 +189,23 @@ fn reset(plan: &Plan) -> Vec<Made> {
     let mut calls = Vec::new();
     if plan.master_password == MasterPassword::Secret {
         let secret = &plan.secret_name;
-        calls.push(ours("secretsmanager:CreateSecret", secret));
+        calls.push(ours(
+            "secretsmanager:CreateSecret",
+            secret,
+            "makes the secret of the new master password",
+        ));
         // A secret's first version becomes AWSCURRENT by itself (Secrets Manager API reference, PutSecretValue).
-        calls.push(ours("secretsmanager:PutSecretValue", secret));
+        calls.push(ours(
+            "secretsmanager:PutSecretValue",
+            secret,
+            "writes the new master password",
+        ));
     }
-    calls.push(ours("rds:ModifyDBCluster", &plan.target.cluster_identifier));
+    calls.push(ours(
+        "rds:ModifyDBCluster",
+        &plan.target.cluster_identifier,
+        "replaces the master password",
+    ));
     calls
 }
 
@@ -165,23 +222,45 @@ fn switch(plan: &Plan) -> Vec<Made> {
     {
         let own = instance.parameter_group != default;
         if own {
-            calls.push(ours("rds:ModifyDBInstance", &name));
+            calls.push(ours(
+                "rds:ModifyDBInstance",
+                &name,
+                "attaches its final parameter group",
+            ));
         }
         if own || regrouped {
             rebooted.push(name);
         }
     }
     if regrouped {
-        calls.push(ours("rds:ModifyDBCluster", &target.cluster_identifier));
+        calls.push(ours(
+            "rds:ModifyDBCluster",
+            &target.cluster_identifier,
+            "attaches the final parameter group",
+        ));
     }
     rebooted.sort_unstable();
     let rebooted = rebooted.into_iter();
-    calls.extend(rebooted.map(|name| ours("rds:RebootDBInstance", name)));
+    calls.extend(rebooted.map(|name| {
+        ours(
+            "rds:RebootDBInstance",
+            name,
+            "puts the parameter groups into force",
+        )
+    }));
     calls.extend(bring_clients(plan));
     if target.data_api {
-        calls.push(ours("rds:EnableHttpEndpoint", plan.name()));
+        calls.push(ours(
+            "rds:EnableHttpEndpoint",
+            plan.name(),
+            "switches the Data API on",
+        ));
     }
-    calls.push(ours("rds:ModifyDBCluster", plan.name()));
+    calls.push(ours(
+        "rds:ModifyDBCluster",
+        plan.name(),
+        "attaches the final security groups and what protects the target",
+    ));
     calls
 }
 
@@ -195,24 +274,42 @@ fn bring_clients(plan: &Plan) -> Vec<Made> {
         let renamed = matches!(plan.switch, Switch::Rename(_));
         let cluster = Some(&other.identifier).filter(|_| retires || renamed);
         let marked = instances.chain(cluster);
-        calls.extend(marked.map(|name| replaced("rds:AddTagsToResource", name)));
+        calls.extend(
+            marked.map(|name| replaced("rds:AddTagsToResource", name, "marks it as replaced")),
+        );
     }
     match &plan.switch {
         Switch::None => {}
         Switch::Rename(rename) => {
-            if rename.replaced.is_some() {
-                calls.push(replaced("rds:ModifyDBCluster", &rename.name));
+            if let Some(other) = &rename.replaced {
+                let purpose = format!("renames it to {}", other.retired_identifier);
+                calls.push(replaced("rds:ModifyDBCluster", &rename.name, purpose));
             }
             let working = &plan.target.cluster_identifier;
-            calls.push(ours("rds:ModifyDBCluster", working));
+            let purpose = format!("renames it to {}", rename.name);
+            calls.push(ours("rds:ModifyDBCluster", working, purpose));
         }
         Switch::Pointer(pointer) => {
             let secret = pointer.secret_name.iter();
-            calls.extend(secret.map(|name| ours("secretsmanager:PutSecretValue", name)));
-            calls.push(ours("ssm:PutParameter", &pointer.parameter));
+            calls.extend(secret.map(|name| {
+                ours(
+                    "secretsmanager:PutSecretValue",
+                    name,
+                    "leads clients to the target",
+                )
+            }));
+            calls.push(ours(
+                "ssm:PutParameter",
+                &pointer.parameter,
+                "leads clients to the target",
+            ));
             if pointer.record.is_some() {
                 let record = "the record of the pointer";
-                calls.push(ours("route53:ChangeResourceRecordSets", record));
+                calls.push(ours(
+                    "route53:ChangeResourceRecordSets",
+                    record,
+                    "leads clients to the target",
+                ));
             }
         }
     }

@@ -30,13 +30,11 @@ const MOST_PAGES: usize = 20;
 
 /// The condition keys that the template's roles look at, in whichever statement. The simulator names as missing what a
 /// call does not bring; only keys that are not among these mean that it cannot judge.
-const TEMPLATES_OWN: [&str; 16] = [
+const TEMPLATES_OWN: [&str; 14] = [
     "aws:RequestTag/aurora-restore:restore-id",
     "aws:ResourceTag/aurora-restore:restore-id",
     "aws:ResourceTag/aurora-restore:retired-by",
     "aws:ResourceTag/aws:rds:primaryDBClusterArn",
-    "aws:SecureTransport",
-    "aws:SourceAccount",
     "aws:TagKeys",
     "aws:ViaAWSService",
     "dynamodb:LeadingKeys",
@@ -92,7 +90,10 @@ pub(crate) async fn permissions(
         by_step.entry(ask.step).or_default().push(ask);
     }
     let mut found = Vec::new();
-    for (step, asks) in by_step {
+    for step in outline::STEPS {
+        let Some(asks) = by_step.remove(step) else {
+            continue;
+        };
         let Some(role) = settings.function_roles.get(step) else {
             let text =
                 format!("not asked: `functionRoles` of the deployed settings lacks `{step}`");
@@ -388,10 +389,12 @@ impl Asking<'_> {
     }
 
     fn ask(&self, action: &'static str, resource: String, keys: Keys) -> Ask {
-        let keys = match keys.contains_key(REGION) {
+        let mut keys = match keys.contains_key(REGION) {
             true => keys,
             false => in_region(keys, &self.plan.target.region),
         };
+        // The SDK speaks TLS to AWS; many a boundary wants to know.
+        keys.insert("aws:SecureTransport".to_owned(), vec!["true".to_owned()]);
         Ask {
             step: self.step,
             keys,
