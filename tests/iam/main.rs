@@ -129,16 +129,25 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Plays the scenarios of this name only.
 fn play_named(name: &str, original: &Original, seed: u64, threads: usize) -> ExitCode {
     let named = scenarios::ALL.iter();
     let named: Vec<&Scenario> = named
         .filter(|scenario| scenario.name.contains(name))
         .collect();
+    if named.is_empty() {
+        let names: Vec<&str> = scenarios::ALL.iter().map(|found| found.name).collect();
+        eprintln!(
+            "--scenario: no name contains `{name}`, expected a part of one of:\n  {}",
+            names.join("\n  ")
+        );
+        return ExitCode::FAILURE;
+    }
     let complaints = sufficient(&named, &play_all(&named, original, seed, threads));
     tell(&complaints);
-    match named.is_empty() || !complaints.is_empty() {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
+    match complaints.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

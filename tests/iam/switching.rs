@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use asl_interpreter::Execution;
 use aurora_restore_core::names::RestoreId;
 use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
-use local_cloud::faults::{Fault, Faults};
+use local_cloud::faults::{Call, Fault, Faults};
 use local_cloud::rds::ResourceView;
 use local_cloud::route53::zone_id;
 use pipeline_tests::{Scene, Serving, TARGET};
@@ -23,13 +24,15 @@ pub(crate) const PARAMETER: &str = "/orders/endpoint";
 pub(crate) const CONNECTION: &str = "orders/connection";
 pub(crate) const ZONE: &str = "db.example.com";
 
-/// How often is looked for what lasts less than a state.
-const LOOKS_EVERY: Duration = Duration::from_millis(200);
+/// How often is looked for what takes minutes.
+const LOOK: Duration = Duration::from_secs(5);
+
+fn id() -> RestoreId {
+    RestoreId::parse("restore-1").unwrap()
+}
 
 fn retired() -> String {
-    RestoreId::parse("restore-1")
-        .unwrap()
-        .retired_cluster(TARGET)
+    id().retired_cluster(TARGET)
 }
 
 fn request(scene: &Scene) -> Value {
@@ -113,30 +116,46 @@ fn refuse(scene: &Scene, call: &str) {
     faults(scene).arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
 }
 
+/// Waits for something that comes before the execution ends.
+async fn until(
+    scene: &Scene,
+    execution: &Execution,
+    what: &str,
+    looks_every: Duration,
+    has_come: impl Fn() -> bool,
+) -> Result<(), String> {
+    while !has_come() {
+        if let Some(outcome) = execution.outcome() {
+            return Err(format!("ended before {what}: {outcome:?}"));
+        }
+        scene.sleep(looks_every).await;
+    }
+    Ok(())
+}
+
+/// Both have their new names by two calls, and nobody may be let in by the third.
 pub(crate) async fn renamed_and_undone(scene: &Scene) -> Result<(), String> {
     scene.reaper_comes(false).await;
     let serving = serving(scene).await;
+    refuse(scene, "aurora-restore-switch rds:ModifyDBCluster#3");
     let execution = scene.start("restore-1", request(scene)).await;
-    in_state(scene, &execution, "Switch").await?;
-    // Ours gets the name, and is then not let in.
-    while bearer(scene, &retired()).is_none() {
-        scene.sleep(LOOKS_EVERY).await;
-    }
-    refuse(scene, "aurora-restore-switch rds:ModifyDBCluster#2");
     execution.finished().await;
     given_back(scene, &serving).await
 }
 
+/// Stopped as ours is being renamed: the reaper comes when it bears the name.
 pub(crate) async fn renamed_and_stopped(scene: &Scene) -> Result<(), String> {
+    scene.reaper_comes(false).await;
     let serving = serving(scene).await;
     let execution = scene.start("restore-1", request(scene)).await;
-    in_state(scene, &execution, "Switch").await?;
-    // Until ours bears the name and nobody was let in.
-    let is_ours = |found: ResourceView| found.resource_id != serving.resource_id;
-    while !bearer(scene, TARGET).is_some_and(is_ours) {
-        scene.sleep(LOOKS_EVERY).await;
-    }
+    let own = id().working_cluster();
+    let is_renamed = || bearer(scene, &own).is_some_and(|ours| ours.status == "renaming");
+    until(scene, &execution, "ours was renamed", LOOK, is_renamed).await?;
     stop(scene, &execution.launch().execution_arn).await?;
+    scene.sleep(Duration::from_secs(600)).await;
+    let bears = bearer(scene, TARGET).is_some_and(|found| found.resource_id != serving.resource_id);
+    expect("ours bears the name", &bears.to_string(), "true")?;
+    scene.reaper_comes(true).await;
     scene.sleep(Duration::from_secs(2 * 3600)).await;
     given_back(scene, &serving).await
 }
@@ -248,15 +267,15 @@ pub(crate) async fn pointed_and_stopped(scene: &Scene) -> Result<(), String> {
         "aurora-restore-switch route53:POST /2013-04-01/hostedzone/{}/rrset#1",
         zone_id(ZONE)
     );
-    faults.arm(killed.parse().unwrap(), Fault::KilledAfter, &[]);
+    let killed: Call = killed.parse().unwrap();
+    faults.arm(killed.clone(), Fault::KilledAfter, &[]);
     let execution = scene.start("restore-1", request).await;
-    // It is in Switch for less than a look by states would notice.
-    while !faults.reached(&killed.parse().unwrap(), Fault::KilledAfter) {
-        if let Some(outcome) = execution.outcome() {
-            return Err(format!("ended before the records were moved: {outcome:?}"));
-        }
-        scene.sleep(LOOKS_EVERY).await;
-    }
+    in_state(scene, &execution, "WaitForCredentials").await?;
+    // Switch is tried again within two seconds, and would let people in.
+    let (soon, are_moved) = (Duration::from_millis(5), || {
+        faults.reached(&killed, Fault::KilledAfter)
+    });
+    until(scene, &execution, "the records were moved", soon, are_moved).await?;
     stop(scene, &execution.launch().execution_arn).await?;
     scene.sleep(Duration::from_secs(2 * 3600)).await;
     expect(
