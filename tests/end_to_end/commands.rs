@@ -64,12 +64,16 @@ impl World {
 
     /// Runs the program in the region of the world.
     async fn run(&self, arguments: &[&str]) -> Said {
+        self.run_in(&self.scene.local.stack.region, arguments).await
+    }
+
+    async fn run_in(&self, region: &str, arguments: &[&str]) -> Said {
         let stack = &self.scene.local.stack;
         let endpoint = self.scene.local.server.as_ref().unwrap().endpoint();
         let ran = Command::new(built("aurora-restore"))
             .args(arguments)
             .env("AWS_ENDPOINT_URL", endpoint)
-            .env("AWS_REGION", &stack.region)
+            .env("AWS_REGION", region)
             .env("AWS_ACCESS_KEY_ID", &stack.account)
             .env("AWS_SECRET_ACCESS_KEY", "local")
             .output()
@@ -169,9 +173,13 @@ async fn fleets_are_started_and_shown_and_say_why_they_are_not() {
     let asked_by = &member.unwrap().launch().input["requestedBy"];
     assert_eq!(*asked_by, "arn:aws:iam::123456789012:root");
 
-    world
+    let said = world
         .done(&["fleet", "start", "--id", "wrong", &nobody])
         .await;
+    assert_eq!(
+        said.out,
+        "arn:aws:states:eu-west-1:123456789012:execution:aurora-restore-fleet:wrong\n"
+    );
     let said = world.until_over(&["fleet", "status", "wrong"]).await;
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
@@ -181,6 +189,32 @@ async fn fleets_are_started_and_shown_and_say_why_they_are_not() {
     );
     let said = world.run(&["fleet", "status", "wrong", "--json"]).await;
     assert_eq!((said.code, &said.json()["outcome"]), (1, &json!("Failed")));
+
+    // One that waits for somebody, and is stopped: it cannot record its end.
+    let waits = world.scene.request_with(json!({
+        "approval": {"required": true}, "target": {"clusterIdentifier": "waits-staging"},
+    }));
+    let waits = world.file("waits.json", &json!([waits]));
+    let said = world
+        .done(&["fleet", "start", "--id", "waits", &waits])
+        .await;
+    let machines = world.scene.local.cloud.step_functions();
+    let execution = machines.execution(said.out.trim_end()).unwrap();
+    world.scene.until_state(&execution, "RestoreMembers").await;
+    let said = world.done(&["fleet", "status", "waits"]).await;
+    assert!(said.out.starts_with("Running: 0 of 1 restored"), "{said:?}");
+    let why = world
+        .refused(&["fleet", "start", "--id", "waits", "--again"])
+        .await;
+    assert!(why.contains("is under way"), "{why}");
+    world.scene.stop(&execution).await;
+    let said = world.run(&["fleet", "status", "waits"]).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out.starts_with("Failed: 0 of 1 restored")
+            && said.out.ends_with("execution    ABORTED\n"),
+        "{said:?}"
+    );
     world.scene.local.shutdown().await;
 }
 
@@ -291,6 +325,14 @@ async fn restores_are_approved_and_rejected() {
         said = world.run(&reject).await;
     }
     assert_eq!(said.json()["verdict"], "rejected", "{said:?}");
+    let said = world.done(&["reject", "bad", "--reason", "never"]).await;
+    assert!(
+        said.out
+            .starts_with("bad was rejected by arn:aws:iam::123456789012:root at 20")
+            && said.out.ends_with(": not today\n")
+            && said.err.contains("it was decided so before"),
+        "{said:?}"
+    );
     let said = world.until_over(&["status", "bad"]).await;
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
@@ -345,6 +387,19 @@ async fn a_region_is_made_active_and_the_profiles_go_along() {
     assert_eq!(said.json()["changed"], false);
     let said = world.done(&["region", "status", "--json"]).await;
     assert_eq!(said.json()["role"]["activeRegion"], here);
+
+    waiting(&world, "held").await;
+    let said = world.run_in(ELSEWHERE, &["region", "activate"]).await;
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(
+        said.err
+            .contains(&format!("restores run in {here}, which is active: held")),
+        "{said:?}"
+    );
+    let forced = ["region", "activate", "--force"];
+    let said = world.run_in(ELSEWHERE, &forced).await;
+    assert_eq!(said.out, format!("{ELSEWHERE} is active (epoch 2)\n"));
+    assert!(said.err.contains("other region: held"), "{said:?}");
 
     let nightly = world.file("nightly.json", &world.scene.request());
     for name in ["nightly", "weekly"] {

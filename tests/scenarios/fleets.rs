@@ -168,7 +168,7 @@ async fn eight_drills_go_through_the_three_places_of_an_account_and_leave_nothin
 #[tokio::test(start_paused = true)]
 async fn drills_of_two_and_of_three_instances_take_turns_in_the_quota_of_instances() {
     for instances in [2, 3] {
-        let drills = drills(4, 2, instances, seed()).await;
+        let drills = drills(3, 2, instances, seed()).await;
         assert_eq!(drills.peak, 2, "{drills:?}");
     }
 }

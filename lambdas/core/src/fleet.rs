@@ -256,21 +256,18 @@ impl Fleet {
         table.put(self.meta(at), Some(unchanged)).await
     }
 
-    /// Records how the fleet ended. `Refused` when another execution took it up meanwhile.
+    /// Records how the fleet ended: `whole` when every member is restored and nothing kept it from its end. `Refused`
+    /// when another execution took it up meanwhile.
     ///
     /// # Errors
     /// What DynamoDB refuses.
     pub async fn end(
         &mut self,
         table: &Table,
-        tally: &Tally,
+        whole: bool,
         at: OffsetDateTime,
     ) -> Result<Written, StepError> {
-        let ended = if tally.is_whole() {
-            "Restored"
-        } else {
-            "Failed"
-        };
+        let ended = if whole { "Restored" } else { "Failed" };
         ended.clone_into(&mut self.status);
         self.ended_at = Some(rfc3339(at));
         table.put(self.meta(at), Some(self.is_as_read())).await

@@ -59,12 +59,12 @@ pub async fn report(
     };
     let (standings, tally) = fleet.standings(&table).await?;
     let now = context.clock.now();
-    if fleet.end(&table, &tally, now).await? == Written::Refused {
+    let whole = tally.is_whole() && failure.is_none();
+    if fleet.end(&table, whole, now).await? == Written::Refused {
         let cause = "another execution took it up meanwhile".to_owned();
         return Ok(tell_of_no_record(context, name, cause).await);
     }
     emit_metrics(context, &fleet, &tally, now);
-    let whole = tally.is_whole() && failure.is_none();
     let outcome = if whole { "Restored" } else { "Failed" };
     let words = tally.in_words();
     let subject = format!(
