@@ -227,6 +227,11 @@ pub async fn deploy_api(
     let parameters = [
         ("PipelineName", stack.name.clone()),
         ("PipelineKeyArn", key),
+        (
+            "TargetClusterNames",
+            output(cloud, stack, "TargetClusterNames")?,
+        ),
+        ("RoleTableName", role_table(cloud, stack)),
     ];
     let parameters = parameters
         .map(|(name, value)| (name.to_owned(), value))
@@ -266,6 +271,7 @@ pub async fn deploy_fleet(
             "SchedulerRoleArn",
             output(cloud, stack, "SchedulerRoleArn")?,
         ),
+        ("RoleTableName", role_table(cloud, stack)),
     ];
     if let Some(schedule) = schedule {
         parameters.extend(schedule.parameters("ScheduledFleet"));
@@ -321,6 +327,11 @@ pub async fn deploy_role_table(
         .await
         .map(drop)
         .context("deploy cloudformation/regions.yaml")
+}
+
+/// The role table of a deployed pipeline; empty for one region, whose stack has no such output.
+fn role_table(cloud: &LocalCloud, stack: &Stack) -> String {
+    output(cloud, stack, "RoleTableName").unwrap_or_default()
 }
 
 /// An output of a deployed pipeline's stack.

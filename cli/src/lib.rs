@@ -8,7 +8,7 @@
 //! [`plan`](mod@plan) says beforehand what a restore would do;
 //! [`cost`] says what restores cost.
 
-pub mod cost;
+pub use estimate as cost;
 pub mod decisions;
 pub mod deployment;
 pub mod local;

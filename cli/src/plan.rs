@@ -13,20 +13,15 @@ use anyhow::{Context as _, Result, anyhow};
 use asl_interpreter::{
     IntegrationPattern, Interpreter, Launch, RuntimeClock, TaskFailure, TaskRequest, TaskTokens,
 };
-use aurora_restore_core::ledger::Status;
 use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::{Clients, Clock, Context, Plan, StepError};
-use local_cloud::rds::Durations;
+use estimate::duration::{self, Expected};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cost::{self, prices::Prices};
 use crate::deployment::DEFINITION;
 use crate::remote::Pipeline;
-
-/// Restores that tell how long the next one takes.
-const MOST_EXAMPLES: usize = 5;
 
 /// What a restore would do.
 #[derive(Debug, Serialize)]
@@ -52,16 +47,6 @@ pub struct Preview {
     pub expected: Option<Expected>,
     /// What it costs, as `aurora-restore cost --json` says it, or why that cannot be told.
     pub cost: Value,
-}
-
-/// How long a restore takes.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Expected {
-    /// From Plan to the end, in seconds.
-    pub seconds: f64,
-    /// What that rests on.
-    pub basis: String,
 }
 
 /// Looks at what a restore of this input would do. Changes nothing.
@@ -112,7 +97,7 @@ pub async fn preview(
         restore_id: restore_id.to_owned(),
         calls: calls(&plan, &states),
         removed: outline::removed(&plan),
-        expected: Some(expected(pipeline, &plan, clock).await?),
+        expected: Some(duration::expected(&context.table(), &plan).await?),
         cost: cost_of(&plan),
         states,
         findings,
@@ -199,118 +184,11 @@ fn calls(plan: &Plan, states: &[String]) -> Vec<Call> {
     calls
 }
 
-/// From earlier restores of the same profile and target, or else from the size.
-async fn expected(pipeline: &Pipeline, plan: &Plan, clock: &Clock) -> Result<Expected> {
-    let mut seconds = Vec::new();
-    for listed in pipeline.list(Status::Restored).await? {
-        if seconds.len() == MOST_EXAMPLES {
-            break;
-        }
-        if listed.target != plan.target.arn {
-            continue;
-        }
-        let report = pipeline.report(&listed.restore_id, clock.now()).await?;
-        let report = report.filter(|report| report.profile == plan.profile);
-        seconds.extend(report.map(|report| report.seconds.total));
-    }
-    if seconds.is_empty() {
-        return Ok(from_size(plan));
-    }
-    let count = seconds.len();
-    let of = plan
-        .profile
-        .as_deref()
-        .map_or_else(String::new, |profile| format!(" by profile {profile}"));
-    Ok(Expected {
-        seconds: seconds.iter().sum::<f64>() / count as f64,
-        basis: format!("the mean of the last {count} restores of this target{of}"),
-    })
-}
-
-/// As long as the local cloud takes: assumptions, which only an account can correct.
-fn from_size(plan: &Plan) -> Expected {
-    let takes = Durations::default();
-    let gib = u32::try_from(plan.source.allocated_storage_gib).unwrap_or(0);
-    let crosses = plan.source.region != plan.target.region;
-    let mut all = takes.restore_cluster + takes.restore_per_gib * gib;
-    if !plan.copies.is_empty() {
-        all += takes.copy_snapshot + takes.copy_per_gib * gib;
-        all += takes.copy_queue_across_regions * u32::from(crosses);
-    }
-    let rounds = if plan.target.instances.len() > 1 {
-        2
-    } else {
-        1
-    };
-    all += takes.create_instance * rounds
-        + takes.reset_credentials
-        + takes.modify
-        + takes.modify_lag * 2;
-    if plan.target.cluster_parameter_group != plan.quarantine_parameter_group {
-        all += takes.reboot + takes.modify;
-    }
-    Expected {
-        seconds: all.as_secs_f64(),
-        basis: format!(
-            "{gib} GiB and the durations of the local cloud, which are assumptions: no restore of this target has succeeded yet"
-        ),
-    }
-}
-
-/// What one restore costs, or why that cannot be told.
+/// The bill as JSON, or why it cannot be told.
 fn cost_of(plan: &Plan) -> Value {
-    let region = &plan.target.region;
-    let estimate = match Prices::has(region) {
-        Ok(false) => Err(anyhow!(
-            "the table has no prices of {region}; `aurora-restore cost` takes them as --price"
-        )),
-        Ok(true) => cost::estimate(&needs(plan)),
-        Err(error) => Err(error),
-    };
-    match estimate {
-        Ok(estimate) => cost::render::json(&estimate),
+    match estimate::planned::cost(plan) {
+        Ok(estimate) => estimate::render::json(&estimate),
         Err(error) => json!({"unknown": format!("{error:#}")}),
-    }
-}
-
-fn needs(plan: &Plan) -> cost::Needs {
-    let target = &plan.target;
-    let gib = plan.source.allocated_storage_gib;
-    let hours = plan
-        .expires_at
-        .map(|at| (at - plan.planned_at).whole_hours());
-    let copied = !plan.copies.is_empty();
-    // What it can use at most: an average is nobody's to know before.
-    let acus = target.serverless_scaling.as_ref();
-    let acus = acus.and_then(|scaling| scaling.max_capacity.to_string().parse().ok());
-    cost::Needs {
-        region: target.region.clone(),
-        storage_gib: gib.into(),
-        instances: target
-            .instances
-            .iter()
-            .map(|instance| instance.class.clone())
-            .collect(),
-        hours: hours
-            .unwrap_or_else(|| cost::HOURS_OF_A_MONTH.into())
-            .into(),
-        restores_per_month: 1,
-        acus,
-        storage_type: match target.storage_type.as_str() {
-            "aurora-iopt1" => cost::StorageType::AuroraIopt1,
-            _ => cost::StorageType::Aurora,
-        },
-        io_millions: 0.into(),
-        copy_gib: if copied { gib.into() } else { 0.into() },
-        copy_hours: 6.into(),
-        copy_crosses_regions: copied && plan.source.region != target.region,
-        architecture: cost::Architecture::X86_64,
-        function_memory: 256,
-        call_millis: 100,
-        interface_endpoints: 0,
-        alarms: 0,
-        prices: Vec::new(),
-        prices_file: None,
     }
 }
 
@@ -390,29 +268,10 @@ pub fn render(preview: &Preview) -> String {
     }
     line("run", &verdict(preview));
     if let Some(expected) = &preview.expected {
-        line(
-            "takes",
-            &format!("{:.0} minutes: {}", expected.seconds / 60.0, expected.basis),
-        );
+        line("takes", &expected.in_words());
     }
-    if let Some(unknown) = preview.cost["unknown"].as_str() {
-        line("costs", &format!("unknown: {unknown}"));
-    } else if preview.plan.is_some() {
-        let totals = &preview.cost["totals"];
-        let of = |part: &str| {
-            totals[part]["oneRestore"]
-                .as_str()
-                .unwrap_or("unknown")
-                .to_owned()
-        };
-        line(
-            "costs",
-            &format!(
-                "USD {} at AWS, and USD {} that the pipeline adds",
-                of("aws"),
-                of("pipeline")
-            ),
-        );
+    if let Some(plan) = &preview.plan {
+        line("costs", &estimate::planned::cost_in_words(plan));
     }
     text
 }
@@ -448,4 +307,33 @@ pub fn input(profile: Option<&str>, mut input: Value) -> Result<Value> {
         fields.insert("profile".to_owned(), json!(profile));
     }
     Ok(input)
+}
+
+#[cfg(test)]
+mod tests {
+    use estimate::duration::ASSUMED;
+    use local_cloud::rds::Durations;
+
+    #[test]
+    fn a_restore_is_expected_to_take_what_the_local_cloud_takes() {
+        let (assumed, taken) = (ASSUMED, Durations::default());
+        for (assumed, taken) in [
+            (assumed.restore_cluster, taken.restore_cluster),
+            (assumed.restore_per_gib, taken.restore_per_gib),
+            (assumed.clone_cluster, taken.clone_cluster),
+            (assumed.copy_snapshot, taken.copy_snapshot),
+            (assumed.copy_per_gib, taken.copy_per_gib),
+            (
+                assumed.copy_queue_across_regions,
+                taken.copy_queue_across_regions,
+            ),
+            (assumed.create_instance, taken.create_instance),
+            (assumed.reset_credentials, taken.reset_credentials),
+            (assumed.modify_lag, taken.modify_lag),
+            (assumed.modify, taken.modify),
+            (assumed.reboot, taken.reboot),
+        ] {
+            assert_eq!(assumed, taken);
+        }
+    }
 }

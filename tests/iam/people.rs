@@ -163,6 +163,24 @@ pub(crate) async fn by_the_api(scene: &Scene) -> Result<(), String> {
     expect(&format!("{shown}"), state == "approved")
 }
 
+/// The same by the API's routes.
+pub(crate) async fn keepers_by_the_api(scene: &Scene) -> Result<(), String> {
+    let own = json!({"target": {"deletionProtection": false}, "expiresAfterHours": 6});
+    let run = scene.restore(scene.request_with(own)).await;
+    expect("restored", run.report.outcome == "Restored")?;
+    let api = Api::of(scene);
+    for (path, body) in [
+        ("/restores/restore-1/extension", json!({"hours": 1})),
+        ("/restores/restore-1/expiry", Value::Null),
+    ] {
+        let changed = api.call(Method::POST, path, &body, 200).await?;
+        let tagged = changed["tagged"].as_array().map(Vec::len);
+        expect("cluster and instance", tagged == Some(2))?;
+    }
+    scene.sleep(Duration::from_secs(3_600)).await;
+    expect("it is gone", scene.new_resources().is_empty())
+}
+
 /// A target that is kept is given an end, put off and let go.
 pub(crate) async fn keepers(scene: &Scene) -> Result<(), String> {
     let own = json!({"target": {"deletionProtection": false}});

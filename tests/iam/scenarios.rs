@@ -123,6 +123,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "approved, and nobody heard of it; and expired": people::unheard,
     "approved and rejected by the HTTP API": people::by_the_api,
     "kept longer, and let go": people::keepers,
+    "kept longer, and let go, by the HTTP API": people::keepers_by_the_api,
     "a name that is taken over, and the cluster before reaped": switching::renamed,
     "a name that is given back": switching::renamed_and_undone,
     "a name that is given back by the reaper": switching::renamed_and_stopped,

@@ -14,6 +14,8 @@ use local_cloud::AccessKey;
 use local_cloud::rds::Data;
 use pipeline_tests::{Scene, TARGET, seed};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A pipeline with its API, served on a port of this machine.
 struct Api {
@@ -33,11 +35,15 @@ impl Api {
     async fn new() -> Self {
         let mut options = LocalOptions::in_process(seed());
         options.rds.data = Data::Metadata;
-        options.port = Some(0);
         // Time is the machine's here, and a source takes RDS minutes.
         options.speed = 2_000.0;
         // No restore ends while it is looked at.
         options.rds.durations.restore_cluster = Duration::from_secs(100 * 86_400);
+        Self::with(options).await
+    }
+
+    async fn with(mut options: LocalOptions) -> Self {
+        options.port = Some(0);
         let scene = Scene::with(options).await;
         let (local, functions) = (&scene.local, Functions::InProcess { count_work: false });
         let path = deploy_api(&local.cloud, &local.stack, &functions)
@@ -122,7 +128,7 @@ impl Api {
 
     /// Waits until the restore of this id has this outcome.
     async fn until_outcome(&self, id: &str, outcome: &str) -> Value {
-        for _ in 0..1_000 {
+        for _ in 0..5_000 {
             let answered = self.get(&format!("/restores/{id}")).await;
             if answered.body["outcome"] == outcome && answered.body["report"].is_object() {
                 return answered.body;
@@ -190,6 +196,65 @@ async fn a_restore_is_started_once_shown_and_listed() {
         assert_eq!(ids(&listed), ["today"], "{target}");
         assert_eq!(listed.body["restores"][0]["outcome"], "Running");
     }
+}
+
+#[tokio::test]
+async fn a_target_is_kept_longer_and_let_go_by_the_rules_of_the_command_line() {
+    let mut options = LocalOptions::in_process(seed());
+    options.speed = 500.0;
+    let api = Api::with(options).await;
+    let own = json!({"expiresAfterHours": 100, "target": {"deletionProtection": false}});
+    let request = api.scene.request_with(own);
+    let early = api
+        .call("POST", "/restores/today/expiry", String::new())
+        .await;
+    early.assert_refused(409, "AR0055", "`today` is not on record");
+    let started = api.post(json!({"name": "today", "request": request})).await;
+    assert_eq!(started.status, 201, "{}", started.body);
+    api.until_outcome("today", "Restored").await;
+
+    let path = "/restores/today/extension";
+    let extend = async |body: Value| api.call("POST", path, body.to_string()).await;
+    let longer = extend(json!({"hours": 6})).await;
+    assert_eq!(longer.status, 200, "{}", longer.body);
+    let time = |name: &str| {
+        let text = longer.body[name].as_str().unwrap();
+        OffsetDateTime::parse(text, &Rfc3339).unwrap()
+    };
+    let more = time("expiresAt") - time("expiredAt");
+    assert_eq!(more, Duration::from_secs(6 * 3_600));
+    assert_eq!(longer.body["tagged"].as_array().unwrap().len(), 2);
+    let later = time("expiresAt") + Duration::from_secs(3_600);
+    let until = extend(json!({"until": later.format(&Rfc3339).unwrap()})).await;
+    assert_eq!(until.status, 200, "{}", until.body);
+    for (body, named) in [
+        (json!({}), "exactly one of `hours` and `until`"),
+        (json!({"until": "tomorrow"}), "at `until`: `tomorrow`"),
+        (json!({"until": "2026-01-01T00:00:00Z"}), "a time to come"),
+        (
+            json!({"hours": 1, "until": "2027-01-01T00:00:00Z"}),
+            "exactly one of `hours` and `until`",
+        ),
+    ] {
+        extend(body).await.assert_refused(400, "AR0001", named);
+    }
+    let outside_the_model = extend(json!({"hours": 0})).await;
+    assert_eq!(outside_the_model.status, 400);
+    assert_eq!(outside_the_model.body["message"], "Invalid request body");
+
+    let gone = api
+        .call("POST", "/restores/today/expiry", String::new())
+        .await;
+    assert_eq!(gone.status, 200, "{}", gone.body);
+    let target = format!(":cluster:{TARGET}");
+    for _ in 0..3_000 {
+        let there = api.scene.new_resources();
+        if !there.iter().any(|arn| arn.ends_with(&target)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the target was not removed");
 }
 
 #[tokio::test]

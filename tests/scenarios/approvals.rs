@@ -146,6 +146,8 @@ async fn a_restore_goes_on_once_somebody_approved_and_the_evidence_says_who() {
         "restore-1",
         REQUESTER,
         "destroyed: nothing",
+        "GiB and the durations of the local cloud, which are assumptions",
+        "costs: unknown: the table has no prices of eu-west-1",
         "aurora-restore approve restore-1 --comment",
         "aurora-restore reject restore-1 --reason",
         "POST /restores/restore-1/approval",

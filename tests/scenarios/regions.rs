@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use asl_interpreter::{Execution, Outcome};
 use async_trait::async_trait;
-use aurora_restore::deployment::{self, Schedule};
+use aurora_restore::deployment::{self, Functions, Schedule};
 use aurora_restore::local::LocalOptions;
 use aurora_restore::plan::preview;
 use aurora_restore::region::Activated;
@@ -18,7 +18,7 @@ use local_cloud::Request;
 use local_cloud::layer::{Answer, Layer};
 use local_cloud::rds::Data;
 use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
-use pipeline_tests::{SNAPSHOT, Scene, seed};
+use pipeline_tests::{SNAPSHOT, Scene, seed, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -246,6 +246,58 @@ async fn a_schedule_that_fires_in_both_regions_starts_one_restore() {
     second.finished().await;
     assert_eq!(failure(&second).0, "AR0065");
     assert_eq!(second.history().states_entered(), REFUSED_BY_PLAN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_the_passive_region_for_a_restore_or_a_fleet_is_told_which_is_active() {
+    let two = Two::metadata().await;
+    let scene = &two.scene;
+    let functions = Functions::InProcess { count_work: false };
+    let (cloud, stack) = (&scene.local.cloud, &scene.local.stack);
+    deployment::deploy_api(cloud, stack, &functions)
+        .await
+        .unwrap();
+    scene.deploy_fleet().await;
+    two.activate(&two.second, false).await.unwrap();
+    let asked = |name: &str| {
+        json!({
+            "httpMethod": "POST", "resource": "/restores", "path": "/restores",
+            "body": json!({"name": name, "request": scene.request()}).to_string(),
+            "requestContext": {"identity": {"userArn": "arn:aws:iam::123456789012:user/someone"}},
+        })
+    };
+    let answer = scene.invoke(step("api"), asked("today")).await.unwrap();
+    assert_eq!(answer["statusCode"], 409, "{answer}");
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    let error = &body["error"];
+    assert_eq!(error["code"], "AR0064");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("eu-central-1 is active"), "{message}");
+
+    let fleet = scene.fleet("weekly", json!({"profiles": "*"})).await;
+    let (_, cause) = failure(&fleet);
+    assert!(
+        cause.contains("AR0064") && cause.contains("eu-central-1 is active"),
+        "{cause}"
+    );
+    assert_eq!(
+        fleet.history().states_entered(),
+        ["PlanFleet", "ReportFailure", "FleetFailed"]
+    );
+    let event = json!({
+        "schedule": "weekly", "scheduledTime": "2026-11-22T03:00:00Z", "fleet": {"profiles": "*"},
+    });
+    let quiet = scene.invoke(step("start"), event).await.unwrap();
+    assert_eq!(
+        (&quiet["fleetId"], &quiet["started"]),
+        (&json!("weekly-20261122T030000Z"), &json!(false))
+    );
+    let executions = cloud.step_functions().executions();
+    assert_eq!(executions.len(), 1, "the fleet that was asked for by hand");
+
+    two.activate(two.first(), false).await.unwrap();
+    let answer = scene.invoke(step("api"), asked("today")).await.unwrap();
+    assert_eq!(answer["statusCode"], 201, "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

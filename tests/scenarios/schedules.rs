@@ -118,75 +118,61 @@ async fn members(scene: &Scene, fleet: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The names of all fleets there have been, in order.
+fn fleets(scene: &Scene) -> Vec<String> {
+    let machine = scene.local.stack.fleet_machine_arn();
+    let executions = scene.local.cloud.step_functions().executions().into_iter();
+    let mut fleets: Vec<String> = executions
+        .filter(|execution| execution.launch().state_machine_arn == machine)
+        .map(|execution| execution.launch().name.clone())
+        .collect();
+    fleets.sort_unstable();
+    fleets
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_weekly_schedule_starts_a_fleet_a_week_however_often_it_is_delivered() {
+async fn a_schedule_starts_a_fleet_each_time_however_often_it_is_delivered() {
     let mut options = LocalOptions::in_process(seed());
-    options.starting_at = Some(datetime!(2026-11-20 20:00 UTC));
+    options.starting_at = Some(datetime!(2026-11-21 02:00 UTC));
     let scene = Scene::with(options).await;
-    // The last week's targets are gone before this week's.
     for number in 1..=2 {
-        let target = json!({"clusterIdentifier": format!("week-{number}-staging")});
-        let request = json!({"target": target, "expiresAfterHours": 12});
-        let profile = scene.request_with(request).to_string();
-        let name = format!("week-{number}");
+        let target = json!({"clusterIdentifier": format!("drill-{number}-staging")});
+        let profile = scene.request_with(json!({"target": target})).to_string();
+        let name = format!("drill-{number}");
         let put = scene.local.put_profile(&name, &profile);
         put.await.unwrap();
     }
-    let weekly = Schedule {
-        name: "weekly".to_owned(),
-        expression: "cron(0 3 ? * SUN *)".to_owned(),
+    let drills = Schedule {
+        name: "drills".to_owned(),
+        expression: "cron(0 3 * * ? *)".to_owned(),
         timezone: "Europe/Dublin".to_owned(),
-        request: json!({"profiles": "week-*"}),
+        request: json!({"profiles": "drill-*"}),
     };
-    scene.deploy_fleet_by(Some(&weekly)).await;
-    let fleets = |scene: &Scene| {
-        let machine = scene.local.stack.fleet_machine_arn();
-        let executions = scene.local.cloud.step_functions().executions().into_iter();
-        let mut fleets: Vec<String> = executions
-            .filter(|execution| execution.launch().state_machine_arn == machine)
-            .map(|execution| execution.launch().name.clone())
-            .collect();
-        fleets.sort_unstable();
-        fleets
-    };
+    scene.deploy_fleet_by(Some(&drills)).await;
     let scheduler = scene.local.cloud.scheduler();
-    sleep_until(&scene, datetime!(2026-11-22 03:05 UTC)).await;
+    sleep_until(&scene, datetime!(2026-11-21 03:05 UTC)).await;
     let first = scheduler.deliveries()[0].clone();
     assert!(
         first
             .schedule_arn
-            .ends_with(":schedule/default/aurora-restore-fleet-weekly"),
+            .ends_with(":schedule/default/aurora-restore-fleet-drills"),
         "{}",
         first.schedule_arn
     );
-    assert_eq!(fleets(&scene), ["weekly-20261122T030000Z"]);
+    let saturday = "drills-20261121T030000Z";
+    assert_eq!(fleets(&scene), [saturday]);
     redeliver(&scene, &first).await;
-    sleep_until(&scene, datetime!(2026-11-23 03:00 UTC)).await;
-    let restored = |week: &str| {
-        [1, 2].map(|number| (format!("weekly-{week}-{number}"), "Restored".to_owned()))
-    };
-    assert_eq!(
-        members(&scene, "weekly-20261122T030000Z").await,
-        restored("20261122T030000Z")
-    );
+    sleep_until(&scene, datetime!(2026-11-21 06:00 UTC)).await;
     redeliver(&scene, &first).await;
-    assert_eq!(fleets(&scene), ["weekly-20261122T030000Z"]);
+    assert_eq!(fleets(&scene), [saturday]);
+    let restored = [1, 2].map(|number| (format!("{saturday}-{number}"), "Restored".to_owned()));
+    assert_eq!(members(&scene, saturday).await, restored);
 
-    sleep_until(&scene, datetime!(2026-11-29 12:00 UTC)).await;
-    assert_eq!(
-        fleets(&scene),
-        ["weekly-20261122T030000Z", "weekly-20261129T030000Z"]
-    );
-    assert_eq!(
-        members(&scene, "weekly-20261129T030000Z").await,
-        restored("20261129T030000Z")
-    );
+    sleep_until(&scene, datetime!(2026-11-22 03:01 UTC)).await;
+    assert_eq!(fleets(&scene), [saturday, "drills-20261122T030000Z"]);
     let stack = &scene.local.stack;
-    let letters = scene
-        .local
-        .cloud
-        .sqs()
-        .messages(&stack.function_name("dead-letters"));
+    let letters = stack.function_name("dead-letters");
+    let letters = scene.local.cloud.sqs().messages(&letters);
     assert_eq!(letters, Vec::<String>::new());
     scene.local.shutdown().await;
 }

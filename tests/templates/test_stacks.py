@@ -194,7 +194,7 @@ class Stacks(unittest.TestCase):
         # Here moto checks the document as OpenAPI.
         gateway.put_rest_api(restApiId=api, mode="overwrite", failOnWarnings=True, body=json.dumps(body))
         paths = {resource["path"]: sorted(resource.get("resourceMethods", {})) for resource in gateway.get_resources(restApiId=api)["items"]}
-        routes = {"/": [], "/health": ["GET"], "/restores": ["GET", "POST"], "/restores/{id}": ["GET"], "/restores/{id}/approval": ["POST"]}
+        routes = {"/": [], "/health": ["GET"], "/restores": ["GET", "POST"], "/restores/{id}": ["GET"], "/restores/{id}/approval": ["POST"], "/restores/{id}/extension": ["POST"], "/restores/{id}/expiry": ["POST"]}
         self.assertEqual(paths, routes)
         for path in body["paths"].values():
             for method in path.values():
@@ -211,13 +211,13 @@ class Stacks(unittest.TestCase):
         self.aws("package", "--template-file", str(self.root / "cloudformation/api.yaml"), "--s3-bucket", "artefacts", "--output-template-file", str(packaged))
         template = RULES.Template("api", packaged.read_text())
         without = {**template.body, "Resources": dict(template.body["Resources"]), "Outputs": dict(template.body["Outputs"])}
-        for name in ("ApiDeployment2", "ApiStage", "ApiServerErrorsAlarm"):
+        for name in ("ApiDeployment3", "ApiStage", "ApiServerErrorsAlarm"):
             del without["Resources"][name]
         del without["Outputs"]["Url"]
         path = self.root / "without-stage.json"
         path.write_text(json.dumps(without))
         self.addCleanup(self.client("cloudformation").delete_stack, StackName="api")
-        outputs = self.create("api", {"PipelineName": "restores", "PipelineKeyArn": self.outputs["PipelineKeyArn"]}, path)
+        outputs = self.create("api", {"PipelineName": "restores", "PipelineKeyArn": self.outputs["PipelineKeyArn"], "TargetClusterNames": self.outputs["TargetClusterNames"]}, path)
         return outputs, self.client("lambda").get_function(FunctionName="restores-api")["Configuration"], template
 
     def test_the_runbook_has_a_role_of_its_own(self):

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aurora_restore_core::StepError;
-use aurora_restore_core::errors::{AR0001, AR0027, AR0034, AR0055};
+use aurora_restore_core::errors::{AR0001, AR0027, AR0034, AR0055, AR0064};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ impl Answer {
 fn status_of(error: &StepError) -> u16 {
     match error.code() {
         code if code == &AR0001 => 400,
-        code if code == &AR0034 || code == &AR0055 => 409,
+        code if [&AR0034, &AR0055, &AR0064].contains(&code) => 409,
         code if code == &AR0027 => 500,
         code if code.kind.is_passing() => 503,
         _ => 500,
@@ -142,6 +142,7 @@ mod tests {
             (&AR0001, 400),
             (&AR0034, 409),
             (&AR0055, 409),
+            (&AR0064, 409),
             (&AR0031, 503),
             (&AR0004, 500),
             (&AR0027, 500),

@@ -1,4 +1,5 @@
-//! Answers the HTTP API: start, look at, list, approve and reject restores, and whether the pipeline is well.
+//! Answers the HTTP API: start, look at, list, approve and reject restores, keep their targets longer or let them go,
+//! and whether the pipeline is well.
 //!
 //! API Gateway has checked who asks, whether they may, and the form of the body.
 //! What is started here is an execution and nothing else: Plan decides whether its
@@ -6,6 +7,7 @@
 //! around the direction of data. There is no secret in any answer.
 
 mod approvals;
+mod expiry;
 mod health;
 mod http;
 mod restores;
@@ -48,6 +50,8 @@ async fn route(context: &Context, asked: &Asked) -> Result<Answer, StepError> {
         ("GET", "/restores") => restores::list(context, asked).await,
         ("GET", "/restores/{id}") => restores::get(context, asked).await,
         ("POST", "/restores/{id}/approval") => approvals::decide(context, asked).await,
+        ("POST", "/restores/{id}/extension") => expiry::extend(context, asked).await,
+        ("POST", "/restores/{id}/expiry") => expiry::expire(context, asked).await,
         (method, resource) => Err(StepError::defect(format!(
             "API Gateway has a route that this function does not know: {method} {resource}"
         ))),

@@ -7,7 +7,7 @@ use aurora_restore_core::ledger::Status;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
 use aurora_restore_core::table::{Item, Order};
-use aurora_restore_core::{Context, StepError, request};
+use aurora_restore_core::{Context, StepError, region, request};
 use aws_sdk_sfn::types::ExecutionStatus;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -35,12 +35,17 @@ struct Start {
 /// Starts a restore: 201, or 200 when it was started before with the same request.
 ///
 /// # Errors
-/// AR0001 for what cannot be a name or a request, AR0034 when the name is another request's.
+/// AR0001 for what cannot be a name or a request, AR0034 when the name is another request's, AR0064 where another region
+/// is the active one.
 pub(crate) async fn start(context: &Context, asked: &Asked) -> Result<Answer, StepError> {
     let body = asked.body.as_deref().unwrap_or_default();
     let body: Start = request::parse(body)
         .map_err(|problem| StepError::new(&AR0001, format!("the body: {problem}")))?;
     let id = name(&body.name)?;
+    // Plan would refuse it; whoever asks is told where to ask instead.
+    if let Some(passive) = region::passive(context).await? {
+        return Err(passive);
+    }
     let started = start::start(context, &id, &body.request, asked.caller()).await?;
     tracing::info!(
         restoreId = id.as_str(),

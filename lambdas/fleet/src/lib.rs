@@ -15,7 +15,7 @@ use aurora_restore_core::fleet::{self, Fleet, FleetId, Member};
 use aurora_restore_core::ledger::Status;
 use aurora_restore_core::step::{StepFuture, answer, read_event};
 use aurora_restore_core::table::Written;
-use aurora_restore_core::{Context, Step, StepError, execution, request};
+use aurora_restore_core::{Context, Step, StepError, execution, region, request};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -148,8 +148,12 @@ fn asked(execution: Execution<'_>) -> Result<(FleetId, Asked, Option<String>), S
 /// Resolves, checks and records the members, and finds room for them.
 ///
 /// # Errors
-/// AR0001 to AR0004 naming the member; AR0060 to AR0063.
+/// AR0001 to AR0004 naming the member; AR0060 to AR0063; AR0064 where another region is the active one.
 pub async fn plan(context: &Context, execution: Execution<'_>) -> Result<Planned, StepError> {
+    // Each member's Plan would refuse it: nothing is recorded here that the active region does not know.
+    if let Some(passive) = region::passive(context).await? {
+        return Err(passive);
+    }
     let (id, asked, requested_by) = asked(execution)?;
     let table = context.table();
     let resolver = Resolver::new(context, requested_by.as_deref());

@@ -13,6 +13,7 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::once::Once;
 use aurora_restore_core::plan::{ApprovalNeeded, Plan};
 use aurora_restore_core::{Context, Restore, StepError};
+use estimate::{duration, planned};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -119,7 +120,12 @@ async fn tell_once(
     }
     let reminder = name != "ask";
     let subject = subject(plan, reminder);
-    let message = message(question, &context.settings.pipeline, reminder);
+    let takes = match duration::expected(&table, plan).await {
+        Ok(expected) => expected.in_words(),
+        // Nobody waits longer for a decision because this is not known.
+        Err(error) => format!("unknown: {}", error.message()),
+    };
+    let message = message(question, &takes, &context.settings.pipeline, reminder);
     let attributes = [
         ("outcome", "ApprovalNeeded"),
         ("restoreId", plan.restore_id.as_str()),
@@ -165,7 +171,7 @@ fn destroyed(plan: &Plan) -> String {
 }
 
 /// The plan for who decides, and how to decide. The token is not in it.
-fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
+fn message(question: &Question<'_>, takes: &str, pipeline: &str, reminder: bool) -> String {
     let Question {
         plan,
         needed,
@@ -220,6 +226,8 @@ fn message(question: &Question<'_>, pipeline: &str, reminder: bool) -> String {
         Some(at) => line("removed again", &rfc3339(at)),
         None => line("removed again", "never by itself"),
     }
+    line("takes", takes);
+    line("costs", &planned::cost_in_words(plan));
     line("decide until", &rfc3339(*until));
     let own = if needed.own_counts {
         "anybody who may, also who asked for it"

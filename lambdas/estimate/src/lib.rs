@@ -1,11 +1,15 @@
-//! What restores cost: AWS's own part, what the pipeline adds to each, and what it costs
+//! What restores cost, and how long they take.
+//!
+//! The cost: AWS's own part, what the pipeline adds to each, and what it costs
 //! to stand there. Numbers are decimal and exact; only what is printed is rounded.
 //!
 //! Quantities are the caller's ([`Needs`]) or counted in the local cloud ([`measured`]);
 //! prices come from a table with their sources ([`prices`]), and each can be replaced.
 //! Free tiers, discounts and taxes are left out.
 
+pub mod duration;
 pub mod measured;
+pub mod planned;
 pub mod prices;
 pub mod render;
 #[cfg(test)]
@@ -15,11 +19,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use bigdecimal::{BigDecimal, Zero as _};
-use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use self::measured::{Counts, IDLE_PASS, WHOLE_RESTORE};
-use self::prices::{Prices, at_least_0};
+use self::prices::Prices;
+#[cfg(any(test, feature = "arguments"))]
+use self::prices::at_least_0;
 
 /// Hours of a month, as AWS counts them.
 pub const HOURS_OF_A_MONTH: u32 = 730;
@@ -36,74 +41,82 @@ const BYTES_OF_AN_INVOCATION: u32 = 600;
 const SERVERLESS: &str = "db.serverless";
 
 /// What is to be restored, how often, and what stands around it.
-#[derive(Args, Clone, Debug)]
+#[derive(Clone, Debug)]
+#[cfg_attr(any(test, feature = "arguments"), derive(clap::Args))]
 pub struct Needs {
     /// The target's region; its prices are taken. Those of us-east-1, us-east-2 and eu-west-2 are known in part, those
     /// of another have to be given.
-    #[arg(long)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long))]
     pub region: String,
     /// Size of the database, in GiB.
-    #[arg(long, value_name = "GIB", value_parser = at_least_0, allow_negative_numbers = true)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_name = "GIB", value_parser = at_least_0, allow_negative_numbers = true))]
     pub storage_gib: BigDecimal,
     /// Class of an instance, such as db.r6g.large; once for each instance of the target.
-    #[arg(long = "instance", value_name = "CLASS", required = true, value_parser = class)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long = "instance", value_name = "CLASS", required = true, value_parser = class))]
     pub instances: Vec<String>,
     /// How long the target lives, in hours; 730 for a target that is kept.
-    #[arg(long, value_parser = at_least_0, allow_negative_numbers = true)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_parser = at_least_0, allow_negative_numbers = true))]
     pub hours: BigDecimal,
     /// Restores in a month.
-    #[arg(long, default_value_t = 1)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, default_value_t = 1))]
     pub restores_per_month: u32,
     /// Average capacity of each db.serverless instance, in ACU.
-    #[arg(long, value_name = "ACU", value_parser = at_least_0, allow_negative_numbers = true)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_name = "ACU", value_parser = at_least_0, allow_negative_numbers = true))]
     pub acus: Option<BigDecimal>,
     /// The target's storage type: aurora, or aurora-iopt1, where I/O is not billed by the request.
-    #[arg(long, value_enum, default_value_t = StorageType::Aurora)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_enum, default_value_t = StorageType::Aurora))]
     pub storage_type: StorageType,
     /// Requests for I/O while the target lives, in millions; billed with storage type aurora only.
-    #[arg(long, value_parser = at_least_0, allow_negative_numbers = true, default_value = "0")]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_parser = at_least_0, allow_negative_numbers = true, default_value = "0"))]
     pub io_millions: BigDecimal,
     /// Size of the snapshot copy, in GiB, when a restore needs one (another region, account or key).
-    #[arg(long, value_name = "GIB", value_parser = at_least_0, allow_negative_numbers = true, default_value = "0")]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_name = "GIB", value_parser = at_least_0, allow_negative_numbers = true, default_value = "0"))]
     pub copy_gib: BigDecimal,
     /// How long the copy is there, in hours: until Cleanup. As long as its deadline allows when absent.
-    #[arg(long, value_parser = at_least_0, allow_negative_numbers = true, default_value = "6")]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_parser = at_least_0, allow_negative_numbers = true, default_value = "6"))]
     pub copy_hours: BigDecimal,
     /// The copy comes from another region. The transfer is billed there: it is the price of the target's region that is
     /// taken, unless `--price transfer.region-gib=…` says otherwise.
-    #[arg(long)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long))]
     pub copy_crosses_regions: bool,
     /// The functions' architecture, as in the template.
-    #[arg(long, value_enum, default_value_t = Architecture::X86_64)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, value_enum, default_value_t = Architecture::X86_64))]
     pub architecture: Architecture,
     /// Memory of each function, in MiB, as in the template.
-    #[arg(long, default_value_t = 256)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, default_value_t = 256))]
     pub function_memory: u32,
     /// How long a call to AWS takes a function, in milliseconds. An assumption: only an account can tell.
-    #[arg(long, default_value_t = 100)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, default_value_t = 100))]
     pub call_millis: u32,
     /// Interface endpoints made for the pipeline, times the subnets they are in: 2 in each subnet with
     /// CreateVpcEndpoints, else 0.
-    #[arg(long, default_value_t = 0)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, default_value_t = 0))]
     pub interface_endpoints: u32,
     /// Alarms on the pipeline, as in the template for monitoring.
-    #[arg(long, default_value_t = 0)]
+    #[cfg_attr(any(test, feature = "arguments"), arg(long, default_value_t = 0))]
     pub alarms: u32,
     /// A price to take instead of the table's, such as aurora.million-ios=0.22; `--list-prices` shows the names.
-    #[arg(long = "price", value_name = "NAME=USD")]
+    #[cfg_attr(
+        any(test, feature = "arguments"),
+        arg(long = "price", value_name = "NAME=USD")
+    )]
     pub prices: Vec<String>,
     /// Prices to take instead of the table's: a JSON file, {"name": "usd"}. `--price` comes after it.
-    #[arg(long = "prices", value_name = "FILE")]
+    #[cfg_attr(
+        any(test, feature = "arguments"),
+        arg(long = "prices", value_name = "FILE")
+    )]
     pub prices_file: Option<PathBuf>,
 }
 
 /// Storage types of Aurora.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "arguments"), derive(clap::ValueEnum))]
 pub enum StorageType {
     /// I/O is billed by the request.
     Aurora,
     /// I/O is part of the price.
-    #[value(name = "aurora-iopt1")]
+    #[cfg_attr(any(test, feature = "arguments"), value(name = "aurora-iopt1"))]
     AuroraIopt1,
 }
 
@@ -117,10 +130,11 @@ impl StorageType {
 }
 
 /// Processors of Lambda.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "arguments"), derive(clap::ValueEnum))]
 pub enum Architecture {
     /// Intel and AMD.
-    #[value(name = "x86_64")]
+    #[cfg_attr(any(test, feature = "arguments"), value(name = "x86_64"))]
     X86_64,
     /// Graviton.
     Arm64,
@@ -135,6 +149,7 @@ impl Architecture {
     }
 }
 
+#[cfg(any(test, feature = "arguments"))]
 fn class(text: &str) -> Result<String, String> {
     if text.starts_with("db.") && text.len() > 3 && !text.contains(char::is_whitespace) {
         Ok(text.to_owned())

@@ -189,6 +189,12 @@ fn rounded(value: &BigDecimal) -> String {
     exact(&value.with_scale_round(DECIMALS, RoundingMode::HalfUp))
 }
 
+/// US dollars for people.
+#[must_use]
+pub fn usd(value: &BigDecimal) -> String {
+    rounded(value)
+}
+
 /// As much of it as JSON tells.
 fn precise(value: &BigDecimal) -> String {
     exact(&value.with_scale_round(DECIMALS_OF_JSON, RoundingMode::HalfUp))
