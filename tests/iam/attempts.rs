@@ -416,11 +416,13 @@ fn step_of(role: &str) -> String {
 
 /// What of the role table is a role's to read or write: who restores, and which restore is whose. Nobody writes the
 /// first, whose only item is [`ACTIVE`].
-const OF_REGIONS: [(&str, &str, &str); 4] = [
+const OF_REGIONS: [(&str, &str, &str); 6] = [
     ("PlanRole", "GetItem", ACTIVE),
     ("PlanRole", "GetItem", CLAIM),
     ("PlanRole", "PutItem", CLAIM),
     ("StartRole", "GetItem", ACTIVE),
+    ("ApiRole", "GetItem", ACTIVE),
+    ("FleetRole", "GetItem", ACTIVE),
 ];
 const ACTIVE: &str = "ROLE";
 const CLAIM: &str = "CLAIM#restore-1";

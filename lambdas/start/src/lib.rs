@@ -122,12 +122,10 @@ fn run(context: &Context, event: Value) -> StepFuture<'_> {
                 not_active: passive.message().to_owned(),
             });
         }
+        let by = format!("schedule {schedule}");
         match asked {
-            Asked::Restore(id, request) => {
-                let by = format!("schedule {schedule}");
-                answer(&start(context, &id, &request, &by).await?)
-            }
-            Asked::Fleet(id, fleet) => answer(&start_fleet(context, &id, &fleet).await?),
+            Asked::Restore(id, request) => answer(&start(context, &id, &request, &by).await?),
+            Asked::Fleet(id, fleet) => answer(&start_fleet(context, &id, &fleet, &by).await?),
         }
     })
 }
@@ -159,7 +157,7 @@ pub async fn start(
     requested_by: &str,
 ) -> Result<Started, StepError> {
     let machine = context.settings.state_machine_arn()?;
-    let input = input(request, requested_by)?;
+    let input = input(request, "request", requested_by)?;
     let begun = execute(context, machine, id.as_str(), input).await?;
     tracing::info!(restoreId = id.as_str(), started = begun.now, "start");
     count(context, METRICS[0], begun.now);
@@ -176,7 +174,8 @@ pub async fn start(
     })
 }
 
-/// Starts a fleet, or finds that one of this id was started before. Its state machine is the pipeline's `-fleet`.
+/// Starts a fleet, or finds that one of this id was started before, and says who asks for it. Its state machine is the
+/// pipeline's `-fleet`.
 ///
 /// # Errors
 /// AR0001 when the request is no object, is too large or names a fleet; AR0004 when the function was not told the
@@ -185,9 +184,12 @@ pub async fn start_fleet(
     context: &Context,
     id: &FleetId,
     request: &Value,
+    requested_by: &str,
 ) -> Result<StartedFleet, StepError> {
     let machine = format!("{}-fleet", context.settings.state_machine_arn()?);
-    let begun = execute(context, &machine, id.as_str(), fleet_input(request)?).await?;
+    is_unnamed(request)?;
+    let input = input(request, "fleet", requested_by)?;
+    let begun = execute(context, &machine, id.as_str(), input).await?;
     tracing::info!(fleetId = id.as_str(), started = begun.now, "start");
     count(context, METRICS[2], begun.now);
     if !begun.now && !was_started_with(context, &begun.execution_arn, request).await? {
@@ -257,29 +259,30 @@ fn whole_millis(nanos: i128) -> i128 {
     (nanos + NANOS / 2) / NANOS
 }
 
-fn input(request: &Value, requested_by: &str) -> Result<String, StepError> {
-    let Some(fields) = request.as_object() else {
+/// The input of an execution: what is asked for, called `field` in what is wrong with it, and who asks.
+fn input(asked: &Value, field: &str, requested_by: &str) -> Result<String, StepError> {
+    let Some(fields) = asked.as_object() else {
         return Err(StepError::new(
             &AR0001,
-            format!("at `request`: {request}, expected a JSON object"),
+            format!("at `{field}`: {asked}, expected a JSON object"),
         ));
     };
     if let Some(said) = fields.get(REQUESTED_BY) {
         return Err(StepError::new(
             &AR0001,
             format!(
-                "at `request.{REQUESTED_BY}`: {said}, expected nothing: it is whoever starts the restore"
+                "at `{field}.{REQUESTED_BY}`: {said}, expected nothing: it is whoever starts it"
             ),
         ));
     }
-    let mut input = request.clone();
+    let mut input = asked.clone();
     input[REQUESTED_BY] = requested_by.into();
     let input = input.to_string();
     if input.len() > INPUT_BYTES_MAX {
         return Err(StepError::new(
             &AR0001,
             format!(
-                "at `request`: {} bytes of JSON, expected at most {INPUT_BYTES_MAX}: keep it in a profile",
+                "at `{field}`: {} bytes of JSON, expected at most {INPUT_BYTES_MAX}: keep it in profiles",
                 input.len()
             ),
         ));
@@ -287,34 +290,17 @@ fn input(request: &Value, requested_by: &str) -> Result<String, StepError> {
     Ok(input)
 }
 
-/// A fleet's request. The fleet is named by the schedule and its time: one that the request names would be the same at
-/// every time.
-fn fleet_input(request: &Value) -> Result<String, StepError> {
-    let Some(fields) = request.as_object() else {
-        return Err(StepError::new(
-            &AR0001,
-            format!("at `fleet`: {request}, expected a JSON object"),
-        ));
-    };
-    if let Some(named) = fields.get("fleetId") {
-        return Err(StepError::new(
+/// A fleet is named by the schedule and its time: one that the request names would be the same at every time.
+fn is_unnamed(fleet: &Value) -> Result<(), StepError> {
+    match fleet.get("fleetId") {
+        None => Ok(()),
+        Some(named) => Err(StepError::new(
             &AR0001,
             format!(
                 "at `fleet.fleetId`: {named}, expected nothing: it is the schedule's name and time"
             ),
-        ));
+        )),
     }
-    let input = request.to_string();
-    if input.len() > INPUT_BYTES_MAX {
-        return Err(StepError::new(
-            &AR0001,
-            format!(
-                "at `fleet`: {} bytes of JSON, expected at most {INPUT_BYTES_MAX}: name profiles",
-                input.len()
-            ),
-        ));
-    }
-    Ok(input)
 }
 
 /// The ARN of an execution, from its state machine's.
