@@ -36,13 +36,6 @@ pub(crate) const ALL: &[Survived] = &[
         reason: "what cannot be asked beforehand is unknown and no failure: the step that needs it finds out",
     },
     Survived {
-        roles: &["NotifyRole"],
-        sids: &["TakeOffTheList"],
-        actions: &[],
-        by_chance: false,
-        reason: "what was told and stays on the list is told again by the reaper: a second message at most",
-    },
-    Survived {
         roles: &["ReapRole"],
         sids: &["ListSecrets"],
         actions: &[],
