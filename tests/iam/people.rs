@@ -67,7 +67,7 @@ pub(crate) async fn deploy(scene: &Scene) {
 /// In the name of somebody with this role.
 fn config(scene: &Scene, role: &str) -> SdkConfig {
     let role = beside::role(scene, role);
-    let key = beside::session_key(scene, &role, "grace");
+    let key = beside::session_key(scene, &role, "keeper");
     sdk_config(&scene.local.cloud, &scene.local.stack.region, &key)
 }
 
@@ -193,7 +193,7 @@ pub(crate) async fn keepers(scene: &Scene) -> Result<(), String> {
     let id = RestoreId::parse("restore-1").map_err(|error| error.to_string())?;
     let later = scene.local.cloud.world().now() + Duration::from_secs(7_200);
     for wanted in [Wanted::At(later), Wanted::Later(1), Wanted::Now] {
-        let changed = expiry::change(&context, &id, wanted, "grace").await;
+        let changed = expiry::change(&context, &id, wanted, "keeper").await;
         let changed = changed.map_err(|error| format!("{wanted:?}: {error}"))?;
         expect("cluster and instance", changed.tagged.len() == 2)?;
     }

@@ -195,8 +195,9 @@ async fn put_parameter(scene: &Scene, value: &Value) {
 async fn pointers(scene: &Scene) -> Value {
     put_parameter(scene, &json!({})).await;
     let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
-    let made = secrets.create_secret().name(CONNECTION).secret_string("{}");
-    made.send().await.unwrap();
+    let key = scene.key_in(&scene.local.stack.region).await;
+    let made = secrets.create_secret().name(CONNECTION).kms_key_id(key);
+    made.secret_string("{}").send().await.unwrap();
     let dns = aws_sdk_route53::Client::new(&scene.local.config);
     let made = dns.create_hosted_zone().name(ZONE).caller_reference("1");
     made.send().await.unwrap();

@@ -16,9 +16,9 @@ use local_cloud::rds::Data;
 use pipeline_tests::{Run, SOURCE, Scene, TARGET, seed, step};
 use serde_json::{Value, json};
 
-const REQUESTER: &str = "arn:aws:sts::123456789012:assumed-role/operators/ada";
-const APPROVER: &str = "arn:aws:sts::123456789012:assumed-role/approvers/grace";
-const ANOTHER: &str = "arn:aws:sts::123456789012:assumed-role/approvers/joan";
+const REQUESTER: &str = "arn:aws:sts::123456789012:assumed-role/operators/requester";
+const APPROVER: &str = "arn:aws:sts::123456789012:assumed-role/approvers/one";
+const ANOTHER: &str = "arn:aws:sts::123456789012:assumed-role/approvers/another";
 const PRODUCTION: &str = "orders-live";
 
 /// The states of a restore that nobody approved.
@@ -446,6 +446,22 @@ async fn a_copy_is_not_made_either_before_somebody_approved() {
     assert_eq!(scene.everything(), before);
     decide(&scene, APPROVER, Verdict::Approved).await.unwrap();
     scene.until_state(&execution, "WaitForCopy").await;
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drill_that_was_approved_is_over_when_it_is_proved() {
+    let scene = Scene::real().await;
+    let mut asked = request(&scene, 60);
+    asked["expiresAfterHours"] = json!(0);
+    asked["target"]["deletionProtection"] = json!(false);
+    let execution = scene.start("restore-1", asked).await;
+    scene.until_state(&execution, "Approve").await;
+    decide(&scene, APPROVER, Verdict::Approved).await.unwrap();
+    execution.finished().await;
+    let event = json!({"removeExpired": "restore-1"});
+    let going = scene.invoke(step("reap"), event).await.unwrap_err();
+    assert!(going.contains("AR0036"), "{going}");
     scene.local.shutdown().await;
 }
 

@@ -166,7 +166,13 @@ async fn until_available(scene: &Scene, name: &str, serving: &Serving) {
 
 /// A cluster that serves, and everything that may point to one pointing to it.
 pub(crate) async fn with_pointers() -> (Scene, Serving) {
+    with_pointers_and(|_| {}).await
+}
+
+/// As above, deployed otherwise.
+async fn with_pointers_and(deployed: impl FnOnce(&mut LocalOptions)) -> (Scene, Serving) {
     let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    deployed(&mut options);
     options.replaceable = "live-staging".to_owned();
     options.pointers = Pointers {
         parameters: "/orders/*".to_owned(),
@@ -188,6 +194,7 @@ pub(crate) async fn with_pointers() -> (Scene, Serving) {
     let made = secrets
         .create_secret()
         .name(CONNECTION)
+        .kms_key_id(scene.key_in(&scene.local.stack.region).await)
         .secret_string(connection.to_string());
     made.send().await.unwrap();
     let dns = aws_sdk_route53::Client::new(&scene.local.config);
@@ -197,32 +204,27 @@ pub(crate) async fn with_pointers() -> (Scene, Serving) {
         .send()
         .await
         .unwrap();
-    let old = ResourceRecord::builder()
-        .value("old.example.com")
-        .build()
-        .unwrap();
+    put_record(&scene, ChangeAction::Create, "old.example.com").await;
+    scene.begin();
+    (scene, serving)
+}
+
+async fn put_record(scene: &Scene, action: ChangeAction, leads_to: &str) {
+    let value = ResourceRecord::builder().value(leads_to).build();
     let set = ResourceRecordSet::builder()
         .name(RECORD)
         .r#type(RrType::Cname)
         .ttl(300)
-        .resource_records(old)
-        .build()
-        .unwrap();
-    let change = Change::builder()
-        .action(ChangeAction::Create)
-        .resource_record_set(set);
-    let batch = ChangeBatch::builder()
-        .changes(change.build().unwrap())
-        .build()
-        .unwrap();
-    dns.change_resource_record_sets()
-        .hosted_zone_id(zone_id(ZONE))
-        .change_batch(batch)
-        .send()
-        .await
-        .unwrap();
-    scene.begin();
-    (scene, serving)
+        .resource_records(value.unwrap())
+        .build();
+    let change = Change::builder().action(action);
+    let change = change.resource_record_set(set.unwrap()).build();
+    let batch = ChangeBatch::builder().changes(change.unwrap()).build();
+    let dns = aws_sdk_route53::Client::new(&scene.local.config);
+    let changed = dns.change_resource_record_sets();
+    let changed = changed.hosted_zone_id(zone_id(ZONE));
+    let changed = changed.change_batch(batch.unwrap());
+    changed.send().await.unwrap();
 }
 
 pub(crate) fn request(scene: &Scene) -> Value {
@@ -345,16 +347,111 @@ async fn pointers_leave_a_member_of_a_global_database_only_where_it_is_not_retir
     scene.local.shutdown().await;
 }
 
+/// Denies these functions these calls about the zone's records, for good.
+fn deny(scene: &Scene, calls: &[&str]) {
+    let cloud = &scene.local.cloud;
+    let faults = local_cloud::faults::Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    for call in calls {
+        let call = format!(
+            "aurora-restore-{call} /2013-04-01/hostedzone/{}/rrset#1",
+            zone_id(ZONE)
+        );
+        faults.arm(
+            call.parse().unwrap(),
+            local_cloud::faults::Fault::AccessDenied,
+            &[],
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_clients_of_production_follow_is_moved_only_as_production_is_restored() {
+    for named in ["live-*", PARAMETER, CONNECTION, RECORD] {
+        let deployed = |options: &mut LocalOptions| {
+            options.production_targets = vec![named.to_owned()];
+        };
+        let (scene, _serving) = with_pointers_and(deployed).await;
+        let before = parameter(&scene).await;
+        let mut request = request(&scene);
+        request["switch"].as_object_mut().unwrap().remove("retire");
+        let run = scene.restore(request).await;
+        run.assert_failed_clean("AR0051");
+        assert_eq!(run.path(), REFUSED_BY_PLAN, "{named}");
+        assert_eq!(parameter(&scene).await, before);
+        scene.local.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_not_listed_is_not_left_by_its_clients_either() {
+    let (scene, _serving) = with_pointers_and(|_| {}).await;
+    let other = scene.serve("other-live").await;
+    let arn = scene.cluster(&other.name).await;
+    let value = json!({"clusterArn": arn.db_cluster_arn().unwrap()});
+    put_parameter(&scene, &value.to_string()).await;
+    let mut request = request(&scene);
+    request["switch"].as_object_mut().unwrap().remove("retire");
+    let run = scene.restore(request).await;
+    assert_eq!(run.failure().0, "AR0046");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
+    assert_eq!(parameter(&scene).await, value);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_to_which_clients_are_led_back_by_hand_is_neither_stopped_nor_removed() {
+    for by_record in [true, false] {
+        let (scene, serving) = with_pointers().await;
+        let before = parameter(&scene).await;
+        let run = scene.restore(request(&scene)).await;
+        assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+        scene.sleep(Duration::from_secs(1800)).await;
+        scene.reaper_comes(false).await;
+        let rds = scene.rds();
+        let start = rds.start_db_cluster().db_cluster_identifier(&serving.name);
+        start.send().await.unwrap();
+        until_available(&scene, &serving.name, &serving).await;
+        match by_record {
+            true => put_record(&scene, ChangeAction::Upsert, "old.example.com").await,
+            false => put_parameter(&scene, &before.to_string()).await,
+        }
+        scene.sleep(Duration::from_secs(3 * 86_400)).await;
+        let reaped = scene.invoke(step("reap"), json!({})).await.unwrap();
+        let said = reaped["refused"].to_string();
+        assert!(said.contains("has clients led to it"), "{reaped}");
+        for _ in 0..3 {
+            scene.sleep(Duration::from_secs(1800)).await;
+            let reaped = scene.invoke(step("reap"), json!({})).await.unwrap();
+            assert_eq!(reaped["refused"], json!([]));
+        }
+        let found = scene.cluster(&serving.name).await;
+        assert_eq!(found.status(), Some("available"));
+        assert_eq!(found.db_cluster_members().len(), 1);
+        scene.local.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pointer_that_cannot_be_looked_at_keeps_no_other_from_moving_back() {
+    let (scene, serving) = with_pointers().await;
+    let (before, secret) = (parameter(&scene).await, connection(&scene).await);
+    deny(&scene, &["switch route53:POST", "cleanup route53:GET"]);
+    let run = scene.restore(request(&scene)).await;
+    run.assert_failed_clean("AR0027");
+    assert_eq!(
+        (parameter(&scene).await, connection(&scene).await),
+        (before, secret)
+    );
+    scene.assert_serves_as_before(&serving).await;
+    scene.local.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn pointers_move_back_when_the_last_of_them_cannot_be_moved() {
     let (scene, serving) = with_pointers().await;
     let (before, secret) = (parameter(&scene).await, connection(&scene).await);
-    let dns = "aurora-restore-switch route53:POST /2013-04-01/hostedzone/";
-    let call = format!("{dns}{}/rrset#1", zone_id(ZONE)).parse().unwrap();
-    let cloud = &scene.local.cloud;
-    let faults = local_cloud::faults::Faults::new(cloud.world(), cloud.lambda());
-    cloud.world().add_layer(faults.clone());
-    faults.arm(call, local_cloud::faults::Fault::AccessDenied, &[]);
+    deny(&scene, &["switch route53:POST"]);
     let run = scene.restore(request(&scene)).await;
     run.assert_failed_clean("AR0027");
     assert_eq!(

@@ -12,7 +12,7 @@ use pipeline_tests::{Scene, TARGET, seed, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-const KEEPER: &str = "arn:aws:sts::123456789012:assumed-role/keepers/grace";
+const KEEPER: &str = "arn:aws:sts::123456789012:assumed-role/keepers/one";
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn id() -> RestoreId {
@@ -354,5 +354,72 @@ async fn a_target_whose_restore_ended_otherwise_has_no_time_to_change() {
         code == "AR0055" && said.contains("ended FailedClean"),
         "{said}"
     );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_lives_longer_than_records_are_kept_is_still_known() {
+    let scene = Scene::real().await;
+    living(&scene, Some(8_760)).await;
+    scene.reaper_comes(false).await;
+    scene.sleep(300 * 24 * HOUR).await;
+    let later = now(&scene) + 360 * 24 * HOUR;
+    change(&scene, Wanted::At(later)).await.unwrap();
+    scene.sleep(200 * 24 * HOUR).await;
+    scene.local.cloud.dynamodb().expire_items().unwrap();
+    change(&scene, Wanted::Later(24)).await.unwrap();
+    scene.sleep(300 * 24 * HOUR).await;
+    for _ in 0..3 {
+        scene.invoke(step("reap"), json!({})).await.unwrap();
+        scene.sleep(HOUR).await;
+    }
+    assert_eq!(scene.new_resources(), Vec::<String>::new());
+    // What is gone is on record for 400 days more.
+    scene.sleep(390 * 24 * HOUR).await;
+    scene.local.cloud.dynamodb().expire_items().unwrap();
+    let found = Restore::find(&scene.context(), &id()).await.unwrap();
+    assert!(found.is_some());
+    scene.sleep(20 * 24 * HOUR).await;
+    scene.local.cloud.dynamodb().expire_items().unwrap();
+    let found = Restore::find(&scene.context(), &id()).await.unwrap();
+    assert!(found.is_none());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_the_service_of_an_earlier_restore_of_this_name_says_nothing_of_this_one() {
+    let scene = Scene::real().await;
+    living(&scene, Some(2)).await;
+    let restore = restore(&scene).await;
+    assert!(restore.is_in_service().await.unwrap());
+    let mut key = json!({"Key": {"pk": {"S": "RESTORE#restore-1"}, "sk": {"S": "IN_SERVICE"}}});
+    let stood = scene.dynamodb("GetItem", key.clone()).await;
+    assert_eq!(stood["Item"]["state"]["S"], "in-service");
+    key["Item"] = stood["Item"].clone();
+    key.as_object_mut().unwrap().remove("Key");
+    key["Item"]["executionStartedAt"] = json!({"S": "2026-01-01T00:00:00.000Z"});
+    scene.dynamodb("PutItem", key).await;
+    assert!(!restore.is_in_service().await.unwrap());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_that_was_not_made_to_go_is_nobodys_to_let_go() {
+    let scene = Scene::real().await;
+    living(&scene, None).await;
+    let name = &scene.local.stack.settings().settings_parameter;
+    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
+    let found = ssm.get_parameter().name(name).send().await.unwrap();
+    let mut settings: Value =
+        serde_json::from_str(found.parameter.unwrap().value().unwrap()).unwrap();
+    settings["productionTargets"] = json!([TARGET]);
+    let put = ssm.put_parameter().name(name).value(settings.to_string());
+    put.overwrite(true).send().await.unwrap();
+    for wanted in [Wanted::Now, Wanted::At(now(&scene) + HOUR)] {
+        let (code, said) = refused(change(&scene, wanted).await);
+        assert!(code == "AR0055" && said.contains("production"), "{said}");
+    }
+    scene.sleep(24 * HOUR).await;
+    assert_eq!(scene.view("cluster", TARGET).status, "available");
     scene.local.shutdown().await;
 }

@@ -1,11 +1,18 @@
 //! How a target comes in the place of another cluster, and how that is taken back.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aurora_restore::local::LocalOptions;
+use aurora_restore_core::Restore;
+use aurora_restore_core::ledger::{Ending, Status, ToDo};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::settings::Flow;
 use aws_sdk_rds::types::Tag;
+use local_cloud::Request;
+use local_cloud::layer::{Answer, Layer};
 use pipeline_tests::paths::SHORTEST;
 use pipeline_tests::{SOURCE, Scene, TARGET, resource_id, step};
 use serde_json::json;
@@ -111,29 +118,33 @@ async fn a_cluster_that_the_deployed_settings_do_not_list_is_not_replaced() {
     scene.local.shutdown().await;
 }
 
+/// Somebody who takes the target's name in the moment in which ours asks for it.
+struct Quicker {
+    rds: aws_sdk_rds::Client,
+}
+
+#[async_trait]
+impl Layer for Quicker {
+    async fn before(&self, request: &Request) -> ControlFlow<Answer> {
+        let asked = String::from_utf8_lossy(&request.body);
+        if asked.contains(&format!("NewDBClusterIdentifier={TARGET}")) {
+            let made = self.rds.create_db_cluster().db_cluster_identifier(TARGET);
+            let made = made.engine("aurora-postgresql").master_username("somebody");
+            let made = made.master_user_password("somebody-elses").send().await;
+            drop(made); // a second try of ours finds it taken
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_name_that_somebody_takes_during_the_switch_is_left_to_them() {
     let mut scene = Scene::real().await;
     let serving = scene.with_serving().await;
+    let quicker = Quicker { rds: scene.rds() };
+    scene.local.cloud.world().add_layer(Arc::new(quicker));
     let execution = scene.start("restore-1", scene.request_to_rename()).await;
-    scene.until_state(&execution, "Switch").await;
     let retired = id().retired_cluster(TARGET);
-    let stranger = scene.rds();
-    // The name is free for a moment; somebody is quicker.
-    while aurora_restore_core::rds::find_cluster(&stranger, &retired)
-        .await
-        .unwrap()
-        .is_none()
-    {
-        scene.sleep(Duration::from_millis(100)).await;
-    }
-    let made = stranger
-        .create_db_cluster()
-        .db_cluster_identifier(TARGET)
-        .engine("aurora-postgresql")
-        .master_username("somebody")
-        .master_user_password("somebody-elses");
-    made.send().await.unwrap();
     execution.finished().await;
     let run = scene.run("restore-1", execution).await;
     let (error, cause) = run.failure();
@@ -270,5 +281,94 @@ async fn a_protected_cluster_is_retired_and_not_removed() {
         reaped["refused"].to_string().contains("protected"),
         "{reaped}"
     );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_retired_cluster_is_deleted_before_its_last_snapshot_is_there() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    scene.restore(scene.request_to_rename()).await;
+    let cloud = &scene.local.cloud;
+    let faults = local_cloud::faults::Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    let call = "aurora-restore-reap rds:CreateDBClusterSnapshot#1".parse();
+    faults.arm(call.unwrap(), local_cloud::faults::Fault::AccessDenied, &[]);
+    pass_after(&scene, Duration::from_secs(4 * 86_400)).await;
+    let retired = scene.cluster(&id().retired_cluster(TARGET)).await;
+    assert_eq!(resource_id(&retired), serving.resource_id);
+    assert_eq!(retired.db_cluster_members().len(), 1, "with its instance");
+    let reaped = scene.invoke(step("reap"), json!({})).await.unwrap();
+    assert!(
+        reaped["failures"].to_string().contains("take snapshot"),
+        "{reaped}"
+    );
+    scene.local.shutdown().await;
+}
+
+/// Of the restore `restore-1`.
+async fn recorded(scene: &Scene) -> Restore {
+    Restore::load(&scene.context(), &id()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restore_replaced_that_failed_after_all_stays() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    scene.restore(scene.request_to_rename()).await;
+    // Cleanup's answer came too late, and its execution went on to Undo.
+    let failed = Ending {
+        status: Status::FailedDirty,
+        error: Some("AR0020".to_owned()),
+        cause: None,
+        leftovers: Vec::new(),
+        kept: vec![scene.view("cluster", TARGET).arn],
+        target: None,
+    };
+    let now = scene.local.cloud.world().now();
+    let ending = recorded(&scene).await.end(&failed, now).await.unwrap();
+    assert_eq!(ending.status, Status::FailedDirty);
+    pass_after(&scene, Duration::from_secs(4 * 86_400)).await;
+    let retired = scene.cluster(&id().retired_cluster(TARGET)).await;
+    assert_eq!(resource_id(&retired), serving.resource_id);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lock_of_a_removal_is_for_what_it_was_taken_and_goes_with_its_reason() {
+    let mut scene = Scene::real().await;
+    scene.with_serving().await;
+    scene.restore(scene.request_to_rename()).await;
+    let (restore, now) = (recorded(&scene).await, scene.local.cloud.world().now());
+    assert!(
+        restore
+            .begin_removal(ToDo::Retire, None, now)
+            .await
+            .unwrap()
+    );
+    assert!(
+        restore
+            .begin_removal(ToDo::Retire, None, now)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !restore
+            .begin_removal(ToDo::Expire, None, now)
+            .await
+            .unwrap()
+    );
+    restore.release_removal(ToDo::Expire, now).await.unwrap();
+    let lock = json!({"Key": {"pk": {"S": format!("TARGET#{}", restore.plan().named_arn())}, "sk": {"S": "LOCK"}}});
+    let held = scene.dynamodb("GetItem", lock.clone()).await;
+    assert_eq!(held["Item"]["state"]["S"], "undoing");
+    // The pass that took it died, and before the next somebody took the cluster back.
+    let arn = scene.view("cluster", &id().retired_cluster(TARGET)).arn;
+    let taken = scene.rds().remove_tags_from_resource().resource_name(arn);
+    let taken = taken.tag_keys("aurora-restore:retired-by");
+    taken.send().await.unwrap();
+    pass_after(&scene, Duration::from_secs(60)).await;
+    let free = scene.dynamodb("GetItem", lock).await;
+    assert_eq!(free["Item"]["state"]["S"], "released");
     scene.local.shutdown().await;
 }

@@ -97,29 +97,28 @@ async fn wait_for_turn(
     let plan = restore.plan();
     let ticket = queue::join(context, restore, copy).await?;
     let minutes = time::Duration::minutes(plan.waits.copy_deadline_minutes.into());
-    let seen = match queue::turn(context, &ticket, copy).await? {
+    let late = context.clock.now() > ticket.joined_at() + minutes;
+    let too_late = |seen: &str| {
+        let text = format!(
+            "snapshot `{}` could not be copied in time: {seen}",
+            copy.source_arn
+        );
+        Err(StepError::new(&AR0020, text))
+    };
+    match queue::turn(context, &ticket, copy).await? {
+        // RDS refused it until now.
+        Turn::Now if late => too_late("RDS takes on no copy"),
         Turn::Now => {
             queue::go(context, &ticket, copy).await?;
-            return Ok(None);
+            Ok(None)
         }
-        Turn::Never(seen) => {
-            return Err(StepError::new(
-                &AR0011,
-                format!("{seen}, and none of them is a restore's to remove"),
-            ));
-        }
-        Turn::Later(seen) => seen,
-    };
-    if context.clock.now() > ticket.joined_at() + minutes {
-        return Err(StepError::new(
-            &AR0020,
-            format!(
-                "snapshot `{}` could not be copied in time: {seen}",
-                copy.source_arn
-            ),
-        ));
+        Turn::Later(seen) if late => too_late(&seen),
+        Turn::Later(seen) => Ok(Some(seen)),
+        Turn::Never(seen) => Err(StepError::new(
+            &AR0011,
+            format!("{seen}, and none of them is a restore's to remove"),
+        )),
     }
-    Ok(Some(seen))
 }
 
 /// Asks for this copy, or finds the one that was asked for before; whether it is available.

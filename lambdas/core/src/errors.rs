@@ -347,6 +347,9 @@ fn by_wire_code(wire_code: &str, message: &str) -> &'static Code {
         | "RequestTimeout"
         | "RequestTimeoutException"
         | "ThrottledException"
+        // Route 53 and Parameter Store, while somebody else writes there.
+        | "PriorRequestNotComplete"
+        | "TooManyUpdates"
         | "RequestThrottled"
         | "RequestThrottledException"
         | "BandwidthLimitExceeded"
@@ -372,6 +375,17 @@ mod tests {
             );
             assert!(code.page.contains("## Cause"), "{} has no cause", code.id);
             assert!(!code.remedy().is_empty(), "{} has no remedy", code.id);
+        }
+    }
+
+    #[test]
+    fn what_passes_while_somebody_else_writes_is_tried_again() {
+        for code in [
+            "PriorRequestNotComplete",
+            "TooManyUpdates",
+            "ThrottledException",
+        ] {
+            assert_eq!(by_wire_code(code, "").kind, Kind::Transient, "{code}");
         }
     }
 

@@ -163,6 +163,14 @@ pub async fn change(
     let (table, now) = (context.table(), context.clock.now());
     let restore = restored(context, id).await?;
     let plan = restore.plan();
+    let settings = DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter);
+    let settings = settings.await?;
+    let production = is_production(plan, &settings);
+    if production && plan.expires_at.is_none() {
+        let name = plan.name();
+        let text = format!("has a target `{name}` that is production's and was not made to go");
+        return Err(refused(id, &text));
+    }
     let found = proved(context, &restore).await?;
     let expiry = stands(&table, plan).await?;
     let cluster = found
@@ -182,10 +190,11 @@ pub async fn change(
     }
     let tagged = cluster.expires_at.as_deref();
     let standing = expiry.with_tag(tagged).or(expiry.at);
-    let at = match wanted {
-        Wanted::Now => now,
-        _ => permitted(context, plan, wanted, standing).await?,
+    let last = match settings.longest_lifetime().filter(|_| !production) {
+        Some(longest) => plan.planned_at + longest,
+        None => now + time::Duration::hours(MOST_HOURS.into()),
     };
+    let at = permitted(wanted, standing, now, last)?;
     record(&restore, &expiry, id, at, by, now).await?;
     let mut done = Vec::new();
     // The cluster last: its tag is what the reaper goes by.
@@ -208,6 +217,17 @@ pub async fn change(
         expired_at: standing,
         tagged: done,
     })
+}
+
+/// Whether clients of production come to the target, as it was planned or as it is deployed today.
+fn is_production(plan: &Plan, settings: &DeployedSettings) -> bool {
+    let approved = plan.approval.as_ref();
+    approved.is_some_and(|approval| approval.production)
+        || plan
+            .switch
+            .names(plan.name())
+            .into_iter()
+            .any(|name| settings.is_production(name))
 }
 
 fn refused(id: &RestoreId, why: &str) -> StepError {
@@ -250,13 +270,12 @@ async fn proved(context: &Context, restore: &Restore) -> Result<Vec<Found>, Step
 }
 
 /// The time that is asked for, if it is one to which the target may live.
-async fn permitted(
-    context: &Context,
-    plan: &Plan,
+fn permitted(
     wanted: Wanted,
     standing: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+    last: OffsetDateTime,
 ) -> Result<OffsetDateTime, StepError> {
-    let now = context.clock.now();
     let malformed = |field: &str, found: &str, expected: &str| {
         let text = format!("at `{field}`: {found}, expected {expected}");
         Err(StepError::new(&AR0001, text))
@@ -289,12 +308,6 @@ async fn permitted(
         let expected = format!("no earlier than {}, when it goes anyhow", rfc3339(standing));
         return malformed(field, &said, &expected);
     }
-    let settings =
-        DeployedSettings::read(context.aws.ssm(), &context.settings.settings_parameter).await?;
-    let last = match settings.longest_lifetime(plan.name()) {
-        Some(longest) => plan.planned_at + longest,
-        None => now + time::Duration::hours(MOST_HOURS.into()),
-    };
     if at > last {
         let expected = format!("no later than {}, as deployed", rfc3339(last));
         return malformed(field, &said, &expected);

@@ -366,6 +366,11 @@ fn lock_key(target_arn: &str) -> String {
 const HELD: &str = "held";
 const UNDOING: &str = "undoing";
 const RELEASED: &str = "released";
+/// What a removal's lock is held for.
+const REMOVING: &str = "removing";
+
+/// When the execution started whose item it is: a name can be used again.
+const STARTED_AT: &str = "executionStartedAt";
 
 fn locked(plan: &Plan, lock: &Item) -> StepError {
     let text = |name: &str| lock.text(name).unwrap_or("unknown");
@@ -479,15 +484,8 @@ impl Restore {
             .name("ending")
             .name("endedAt")
             .value("started", &plan.execution_started_at);
-        let pk = restore_key(&plan.restore_id);
         let writes = vec![
-            (
-                Item::key(&pk, "PLAN")
-                    .with("plan", to_json(&plan)?)
-                    .with_number("epoch", epoch)
-                    .kept_from(plan.planned_at),
-                Some(Condition::absent()),
-            ),
+            (planned(&plan, epoch)?, Some(Condition::absent())),
             (
                 Item::key(&lock_key(plan.named_arn()), "LOCK")
                     .with("owner", &plan.restore_id)
@@ -766,12 +764,7 @@ impl Restore {
     /// # Errors
     /// AR0014 when the lock was lost.
     pub async fn record_in_service(&self, at: OffsetDateTime) -> Result<(), StepError> {
-        self.write(
-            Item::key(&self.pk(), "IN_SERVICE")
-                .with("state", "in-service")
-                .with("since", rfc3339(at)), // kept for good: it is what keeps the target
-        )
-        .await
+        self.write(self.service("in-service", at)).await
     }
 
     /// Takes that back, because RDS refused to let anyone in.
@@ -779,12 +772,20 @@ impl Restore {
     /// # Errors
     /// AR0014 when the lock was lost.
     pub async fn record_not_in_service(&self, at: OffsetDateTime) -> Result<(), StepError> {
-        self.write(
-            Item::key(&self.pk(), "IN_SERVICE")
-                .with("state", "refused")
-                .with("since", rfc3339(at)),
-        )
-        .await
+        self.write(self.service("refused", at)).await
+    }
+
+    /// Kept for good: it is what keeps the target.
+    fn service(&self, state: &str, at: OffsetDateTime) -> Item {
+        Item::key(&self.pk(), "IN_SERVICE")
+            .with("state", state)
+            .with("since", rfc3339(at))
+            .with(STARTED_AT, &self.plan.execution_started_at)
+    }
+
+    /// Whether an item is this restore's, and not one's that bore the same name before.
+    fn is_own(&self, item: &Item) -> bool {
+        item.text(STARTED_AT) == Some(&self.plan.execution_started_at)
     }
 
     /// Whether others may reach the target.
@@ -793,7 +794,7 @@ impl Restore {
     /// What DynamoDB refuses.
     pub async fn is_in_service(&self) -> Result<bool, StepError> {
         let item = self.table.get(&self.pk(), "IN_SERVICE").await?;
-        Ok(item.is_some_and(|item| item.text("state") == Some("in-service")))
+        Ok(item.is_some_and(|item| self.is_own(&item) && item.text("state") == Some("in-service")))
     }
 
     /// Records how the restore ended and releases the lock, both or neither; gives the end that stands.
@@ -821,6 +822,11 @@ impl Restore {
             (record.clone(), Some(first.clone())),
             untold.clone(),
         ];
+        let over = match ending.status {
+            Status::FailedClean => Some((planned(&self.plan, self.epoch)?.kept_from(at), None)),
+            _ => None,
+        };
+        all.extend(over.clone());
         if restored {
             all.extend(self.retirement(at).map(|item| (item, None)));
         }
@@ -838,7 +844,8 @@ impl Restore {
                 .name("status")
                 .value("restored", Status::Restored.name()),
         };
-        let without_lock = vec![(record, Some(only)), untold];
+        let without_lock = [(record, Some(only)), untold].into_iter().chain(over);
+        let without_lock = without_lock.collect();
         match self.table.write(without_lock, None).await? {
             Written::Yes => Ok(ending.clone()),
             Written::Refused => recorded_ending(&self.table, &self.pk())
@@ -978,12 +985,16 @@ pub enum ToDo {
 }
 
 impl ToDo {
-    fn prefix(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Tell => "TELL#",
-            Self::Expire => "EXPIRE#",
-            Self::Retire => "RETIRE#",
+            Self::Tell => "TELL",
+            Self::Expire => "EXPIRE",
+            Self::Retire => "RETIRE",
         }
+    }
+
+    fn prefix(self) -> String {
+        format!("{}#", self.name())
     }
 
     fn key(self, id: &str) -> String {
@@ -998,10 +1009,13 @@ const TO_DO: &str = "TODO";
 const TELLING_TAKES: time::Duration = time::Duration::minutes(5);
 
 fn to_do(what: ToDo, id: &str, since: OffsetDateTime) -> Item {
-    Item::key(TO_DO, &what.key(id))
+    let item = Item::key(TO_DO, &what.key(id))
         .with("restoreId", id)
-        .with("since", rfc3339(since))
-        .kept_from(since)
+        .with("since", rfc3339(since));
+    match what {
+        ToDo::Tell | ToDo::Expire => item.kept_from(since),
+        ToDo::Retire => item, // for as long as somebody keeps the cluster
+    }
 }
 
 /// The restores about which this is to be done, and since when.
@@ -1012,7 +1026,7 @@ pub async fn list_to_do(
     table: &Table,
     what: ToDo,
 ) -> Result<Vec<(RestoreId, OffsetDateTime)>, StepError> {
-    let items = table.query(TO_DO, what.prefix()).await?;
+    let items = table.query(TO_DO, &what.prefix()).await?;
     let read = |item: &Item| {
         let id = RestoreId::parse(item.text("restoreId")?).ok()?;
         Some((id, time(item.text("since")?)?))
@@ -1070,11 +1084,12 @@ pub async fn last_restored(table: &Table) -> Result<Option<OffsetDateTime>, Step
         .and_then(|item| time(item.text("endedAt")?)))
 }
 
-/// How the target of a restored restore goes once it expired.
+/// How the target of a restored restore goes once it expired, and the cluster that it replaced once it was kept
+/// long enough.
 impl Restore {
-    /// Takes the target's lock for its removal, or for that of the cluster it replaced, so that it meets no new
-    /// restore; `false` when that lock is somebody else's, or the time that was looked at does not stand any more. No
-    /// step of this restore holds the lock by that: the epoch is not theirs.
+    /// Takes the target's lock for a removal, so that it meets no new restore; `false` when that lock is somebody
+    /// else's, another removal's too, or the time that was looked at does not stand any more. No step of this restore
+    /// holds the lock by that: the epoch is not theirs.
     ///
     /// # Errors
     /// What DynamoDB refuses.
@@ -1085,7 +1100,10 @@ impl Restore {
         at: OffsetDateTime,
     ) -> Result<bool, StepError> {
         let lock = self.lock().await?;
-        if lock.as_ref().is_some_and(|lock| self.is_expiring(lock)) {
+        if lock
+            .as_ref()
+            .is_some_and(|lock| self.is_removing(lock, what))
+        {
             return Ok(true);
         }
         let state = lock.as_ref().and_then(|lock| lock.text("state"));
@@ -1105,6 +1123,7 @@ impl Restore {
             .with("owner", &self.plan.restore_id)
             .with("executionArn", &self.plan.execution_arn)
             .with("state", UNDOING)
+            .with(REMOVING, what.name())
             .with("undoingSince", rfc3339(at))
             .with_number("epoch", found.unwrap_or(self.epoch) + 1);
         let begun = to_do(what, &self.plan.restore_id, at);
@@ -1129,8 +1148,10 @@ impl Restore {
         self.table.write(writes, Some((lock, free))).await
     }
 
-    fn is_expiring(&self, lock: &Item) -> bool {
-        lock.text("owner") == Some(&self.plan.restore_id) && lock.text("state") == Some(UNDOING)
+    fn is_removing(&self, lock: &Item, what: ToDo) -> bool {
+        lock.text("owner") == Some(&self.plan.restore_id)
+            && lock.text("state") == Some(UNDOING)
+            && lock.text(REMOVING) == Some(what.name())
     }
 
     /// Records that the expired target is gone, and releases the lock.
@@ -1142,38 +1163,39 @@ impl Restore {
             let restored = Condition::new("#status = :restored")
                 .name("status")
                 .value("restored", Status::Restored.name());
-            let record = record.with("reapedAt", rfc3339(at));
+            let record = record.with("reapedAt", rfc3339(at)).kept_from(at);
             self.table.put(record, Some(restored)).await?;
+            let plan = planned(&self.plan, self.epoch)?.kept_from(at);
+            self.table.put(plan, None).await?;
         }
-        self.abandon_expiry(at).await
+        self.abandon(ToDo::Expire, at).await
     }
 
-    /// Releases the lock of the target's removal, if it had begun, and takes it off the list: the target is gone, or
+    /// Releases the lock of a removal, if it had begun, and takes it off the list: what was to be removed is gone, or
     /// to be kept.
     ///
     /// # Errors
     /// What DynamoDB refuses.
-    pub async fn abandon_expiry(&self, at: OffsetDateTime) -> Result<(), StepError> {
-        self.release_removal(at).await?;
-        done(
-            &self.table,
-            ToDo::Expire,
-            &RestoreId::parse(&self.plan.restore_id)?,
-        )
-        .await
+    pub async fn abandon(&self, what: ToDo, at: OffsetDateTime) -> Result<(), StepError> {
+        self.release_removal(what, at).await?;
+        done(&self.table, what, &RestoreId::parse(&self.plan.restore_id)?).await
     }
 
     /// Releases the lock of a removal, if it had begun.
     ///
     /// # Errors
     /// What DynamoDB refuses.
-    pub async fn release_removal(&self, at: OffsetDateTime) -> Result<(), StepError> {
-        if let Some(lock) = self.lock().await?.filter(|lock| self.is_expiring(lock)) {
-            let ours = Condition::new("#owner = :owner AND #state = :undoing")
-                .name("owner")
-                .name("state")
-                .value("owner", &self.plan.restore_id)
-                .value("undoing", UNDOING);
+    pub async fn release_removal(&self, what: ToDo, at: OffsetDateTime) -> Result<(), StepError> {
+        let lock = self.lock().await?;
+        if let Some(lock) = lock.filter(|lock| self.is_removing(lock, what)) {
+            let ours =
+                Condition::new("#owner = :owner AND #state = :undoing AND #removing = :what")
+                    .name("owner")
+                    .name("state")
+                    .name(REMOVING)
+                    .value("owner", &self.plan.restore_id)
+                    .value("undoing", UNDOING)
+                    .value("what", what.name());
             let released = lock.with("state", RELEASED).with("releasedAt", rfc3339(at));
             self.table.put(released, Some(ours)).await?;
         }
@@ -1290,15 +1312,24 @@ fn meta(
         .with("sourceCluster", &plan.source.cluster_identifier)
         .with("executionStartedAt", &plan.execution_started_at)
         .with("startedAt", rfc3339(plan.planned_at))
-        .kept_from(plan.planned_at)
         .with_some("profile", plan.profile.as_deref());
     if let (Some(ending), Some(at)) = (ending, ended_at) {
         item = item
             .with("endedAt", rfc3339(at))
-            .with("ending", to_json(ending)?)
-            .kept_from(at);
+            .with("ending", to_json(ending)?);
+        if ending.status == Status::FailedClean {
+            item = item.kept_from(at);
+        }
     }
     Ok(item)
+}
+
+/// A plan's record. Like the end's, it is kept while anything of the restore may stand.
+fn planned(plan: &Plan, epoch: i64) -> Result<Item, StepError> {
+    let item = Item::key(&restore_key(&plan.restore_id), "PLAN");
+    Ok(item
+        .with("plan", to_json(plan)?)
+        .with_number("epoch", epoch))
 }
 
 /// A time that the table holds.

@@ -2,7 +2,7 @@
 //!
 //! Nobody can publish and note it in one breath. Who is about to tell takes it upon
 //! itself first; that it was told is noted after. A function that dies in between
-//! leaves it to another, an hour later: a message may come late, seldom twice, and
+//! leaves it to another, some minutes later: a message may come late, seldom twice, and
 //! never in a storm.
 
 use time::OffsetDateTime;
@@ -11,8 +11,8 @@ use crate::errors::StepError;
 use crate::ledger::rfc3339;
 use crate::table::{Condition, Item, Table, Written};
 
-/// Whoever began to tell is given this long before another may try.
-const TELLING_TAKES: time::Duration = time::Duration::hours(1);
+/// Whoever began to tell is given this long before another may try: longer than any function runs that tells.
+const TELLING_TAKES: time::Duration = time::Duration::minutes(6);
 
 /// Something that people are told once: its place in the state table.
 #[derive(Clone, Debug, PartialEq, Eq)]

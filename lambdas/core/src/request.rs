@@ -410,6 +410,20 @@ pub enum MasterPassword {
     Secret,
 }
 
+impl Request {
+    /// The names by which clients will come to the target, as far as the request tells.
+    pub fn names(&self) -> Vec<&str> {
+        let switch = &self.switch;
+        let all = [
+            Some(self.target.cluster_identifier.as_str()),
+            switch.parameter.as_deref(),
+            switch.secret_name.as_deref(),
+            switch.record.as_ref().map(|record| record.name.as_str()),
+        ];
+        all.into_iter().flatten().collect()
+    }
+}
+
 /// How clients come to the target. To name a mode that replaces a cluster is the consent to replace it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -126,8 +126,9 @@ pub struct DeployedSettings {
     pub quarantine_parameter_groups: BTreeMap<String, String>,
     /// Which sources may flow to which targets. Nothing flows that is not listed.
     pub flows: Vec<Flow>,
-    /// Which targets are production: patterns of cluster identifiers, as in [`Flow`]. A restore into one needs a
-    /// profile that says `production`, and a person's approval.
+    /// What is production: patterns, as in [`Flow`], of the names by which clients come to a cluster: its identifier,
+    /// and the parameters, secrets and DNS records that point to it. A restore that clients of such a name would come
+    /// to needs a profile that says `production`, and a person's approval.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub production_targets: Vec<String>,
     /// Whether who asked for a restore may approve it, too. The ARN of who asked is compared with that of who
@@ -242,35 +243,26 @@ impl DeployedSettings {
         None
     }
 
-    /// Whether a target of this name is production.
-    pub fn is_production(&self, target: &str) -> bool {
-        let patterns = self.production_targets.iter();
-        patterns
-            .into_iter()
-            .any(|pattern| matches_pattern(pattern, target))
+    /// Whether this name is production's.
+    pub fn is_production(&self, name: &str) -> bool {
+        let mut patterns = self.production_targets.iter();
+        patterns.any(|pattern| matches_pattern(pattern, name))
     }
 
-    /// Whether a restore into a target of this name needs a person's approval: because it asks for one, or because the
-    /// target is production, whatever is asked for.
+    /// Whether a restore needs a person's approval by what it asks for: because it says so, or because a name that
+    /// clients of production come by is in it.
     pub fn approval_needed(&self, request: &Request) -> bool {
         let asked = request.approval.as_ref();
         asked.is_some_and(|approval| approval.required)
-            || self.is_production(&request.target.cluster_identifier)
+            || request.names().iter().any(|name| self.is_production(name))
     }
 
     /// Refuses a restore that needs an approval and of which nobody is known to ask, where nobody approves their own.
     ///
     /// # Errors
     /// AR0001 naming the field.
-    pub fn permit_requester(
-        &self,
-        request: &Request,
-        requested_by: Option<&str>,
-    ) -> Result<(), StepError> {
-        if requested_by.is_some()
-            || self.approvers_may_approve_own
-            || !self.approval_needed(request)
-        {
+    pub fn permit_requester(&self, requested_by: Option<&str>) -> Result<(), StepError> {
+        if requested_by.is_some() || self.approvers_may_approve_own {
             return Ok(());
         }
         Err(StepError::new(
@@ -279,20 +271,19 @@ impl DeployedSettings {
         ))
     }
 
-    /// How long a target may live; `None` when nothing is deployed, and for production, which is nobody's to limit.
-    pub fn longest_lifetime(&self, target: &str) -> Option<time::Duration> {
-        let deployed = self.longest_lifetime_hours;
-        let hours = deployed.filter(|_| !self.is_production(target))?;
+    /// How long a target that is not production may live; `None` when nothing is deployed.
+    pub fn longest_lifetime(&self) -> Option<time::Duration> {
+        let hours = self.longest_lifetime_hours?;
         Some(time::Duration::hours(hours.into()))
     }
 
-    /// Refuses a lifetime that is longer than the deployed one, and one without an end where there is one.
+    /// Refuses a lifetime that is longer than the deployed one, and one without an end where there is one. For what is
+    /// not production, which is nobody's to limit.
     ///
     /// # Errors
     /// AR0001 naming the field, its value and what is deployed.
-    pub fn permit_lifetime(&self, target: &str, hours: Option<u32>) -> Result<(), StepError> {
-        let longest = self.longest_lifetime_hours;
-        let Some(longest) = longest.filter(|_| !self.is_production(target)) else {
+    pub fn permit_lifetime(&self, hours: Option<u32>) -> Result<(), StepError> {
+        let Some(longest) = self.longest_lifetime_hours else {
             return Ok(());
         };
         if hours.is_some_and(|hours| hours <= longest) {
@@ -307,22 +298,26 @@ impl DeployedSettings {
         ))
     }
 
-    /// Refuses a restore into production that no profile consented to.
+    /// Whether one of these names is production's. Refuses what no profile consented to.
     ///
     /// # Errors
-    /// AR0051 naming the target.
-    pub fn permit_production(&self, target: &str, consent: Consent<'_>) -> Result<(), StepError> {
-        if !self.is_production(target) {
-            return Ok(());
-        }
+    /// AR0051 naming the name.
+    pub fn permit_production(
+        &self,
+        names: &[&str],
+        consent: Consent<'_>,
+    ) -> Result<bool, StepError> {
+        let Some(name) = names.iter().find(|name| self.is_production(name)) else {
+            return Ok(false);
+        };
         let lacking = match consent {
-            Consent::Given => return Ok(()),
+            Consent::Given => return Ok(true),
             Consent::NotInProfile(name) => format!("profile `{name}` does not say so"),
             Consent::NoProfile => "the request is of no profile".to_owned(),
         };
         Err(StepError::new(
             &AR0051,
-            format!("`{target}` is a production target, and {lacking}"),
+            format!("`{name}` is production's, and {lacking}"),
         ))
     }
 
@@ -446,39 +441,31 @@ mod tests {
     #[test]
     fn production_needs_the_word_of_a_profile() {
         let settings = deployed(&serde_json::json!({"productionTargets": ["*-prod", "ledger"]}));
-        let permit = |target, consent| {
-            let permitted = settings.permit_production(target, consent);
+        let permit = |name, consent| {
+            let permitted = settings.permit_production(&["orders-staging", name], consent);
             permitted.map_err(|refused| refused.code().id)
         };
-        for target in ["orders-prod", "Orders-PROD", "ledger"] {
-            assert_eq!(permit(target, Consent::Given), Ok(()));
-            assert_eq!(permit(target, Consent::NoProfile), Err("AR0051"));
+        for name in ["orders-prod", "Orders-PROD", "ledger"] {
+            assert_eq!(permit(name, Consent::Given), Ok(true));
+            assert_eq!(permit(name, Consent::NoProfile), Err("AR0051"));
             assert_eq!(
-                permit(target, Consent::NotInProfile("nightly")),
+                permit(name, Consent::NotInProfile("nightly")),
                 Err("AR0051")
             );
         }
-        assert_eq!(permit("orders-staging", Consent::NoProfile), Ok(()));
+        assert_eq!(permit("orders-drill", Consent::NoProfile), Ok(false));
     }
 
     #[test]
-    fn a_deployed_lifetime_ends_every_life_but_that_of_production() {
-        let settings = deployed(
-            &serde_json::json!({"longestLifetimeHours": 48, "productionTargets": ["*-prod"]}),
-        );
-        assert!(settings.permit_lifetime("orders-staging", Some(48)).is_ok());
+    fn a_deployed_lifetime_ends_every_life() {
+        let settings = deployed(&serde_json::json!({"longestLifetimeHours": 48}));
+        assert!(settings.permit_lifetime(Some(48)).is_ok());
         for hours in [Some(49), None] {
-            let refused = settings
-                .permit_lifetime("orders-staging", hours)
-                .unwrap_err();
+            let refused = settings.permit_lifetime(hours).unwrap_err();
             assert!(refused.message().contains("expected 1 to 48"), "{refused}");
-            assert!(settings.permit_lifetime("orders-prod", hours).is_ok());
         }
-        assert!(
-            deployed(&serde_json::json!({}))
-                .permit_lifetime("orders-staging", None)
-                .is_ok()
-        );
+        let unlimited = deployed(&serde_json::json!({}));
+        assert!(unlimited.permit_lifetime(None).is_ok());
         let broken = deployed(&serde_json::json!({"longestLifetimeHours": 0}));
         assert!(
             broken

@@ -117,9 +117,10 @@ impl<'a> Resolver<'a> {
                     DeployedSettings::read(self.context.aws.ssm(), parameter).await?
                 }
             };
-            self.settings
-                .insert(settings)
-                .permit_requester(&request, None)?;
+            let settings = self.settings.insert(settings);
+            if settings.approval_needed(&request) {
+                settings.permit_requester(None)?;
+            }
         }
         Ok(request)
     }

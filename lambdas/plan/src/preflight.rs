@@ -460,6 +460,16 @@ async fn keys(context: &Context, plan: &Plan) -> Vec<Finding> {
         }
         None => found.extend(key_is_named(plan)),
     }
+    for copy in &plan.copies {
+        if let Some(key) = copy
+            .kms_key_id
+            .as_ref()
+            .filter(|_| copy.region != plan.target.region)
+        {
+            let answer = key_is_enabled(context, &copy.region, key).await;
+            found.push(Finding::of("key of the copy on the way", key, answer));
+        }
+    }
     let source = &plan.source;
     let Some(key) = &source.kms_key_id else {
         return found;

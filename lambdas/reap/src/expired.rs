@@ -54,7 +54,7 @@ pub(crate) async fn remove(context: &Context, id: &RestoreId) -> Result<Removal,
     let resources = restore.resources().await?;
     let expiry = expiry::stands(&context.table(), restore.plan()).await?;
     if let Some(reason) = kept_by(context, &restore, &resources, &expiry).await? {
-        restore.abandon_expiry(context.clock.now()).await?;
+        restore.abandon(ToDo::Expire, context.clock.now()).await?;
         return Ok(Removal::Kept(reason));
     }
     let now = context.clock.now();

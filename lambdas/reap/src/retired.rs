@@ -2,15 +2,15 @@
 //!
 //! The one exception from "nothing that is not ours is changed". It takes the request's
 //! consent, which is in the plan, the mark that Switch left, the name that it gave, the
-//! recorded resource id, and the lock. Who takes the mark away, or renames the cluster,
-//! has taken it back.
+//! recorded resource id, and the lock. Who takes the mark away, renames the cluster, or
+//! leads clients back to it has taken it back.
 
-use aurora_restore_core::errors::{StepError, wire_code};
-use aurora_restore_core::ledger::{self, ToDo};
+use aurora_restore_core::errors::{AR0012, StepError, wire_code};
+use aurora_restore_core::ledger::{self, Status, ToDo};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::ownership::{RETIRED_BY_TAG, RETIRED_UNTIL_TAG, tag};
 use aurora_restore_core::request::Retire;
-use aurora_restore_core::switching::Replaced;
+use aurora_restore_core::switching::{self, Replaced};
 use aurora_restore_core::{Context, Restore, rds};
 use aws_sdk_rds::Client;
 use aws_sdk_rds::types::DbCluster;
@@ -45,21 +45,30 @@ pub(crate) async fn tend(context: &Context, id: &RestoreId) -> Result<Retirement
         return Ok(Retirement::Gone);
     };
     let client = context.aws.rds(&plan.target.region);
+    let now = context.clock.now();
     let Some(found) = rds::find_cluster_by_id(&client, &replaced.resource_id).await? else {
-        ledger::done(&context.table(), ToDo::Retire, id).await?;
+        restore.abandon(ToDo::Retire, now).await?;
         return Ok(Retirement::Gone);
     };
     let name = &replaced.retired_identifier;
-    let Some(until) = kept_until(&found, replaced, &plan.restore_id) else {
-        ledger::done(&context.table(), ToDo::Retire, id).await?;
-        let text = format!("retired cluster `{name}` lost its mark or its name, and stays");
-        return Ok(Retirement::TakenBack(text));
+    let until = match kept_until(&found, replaced, &plan.restore_id) {
+        None => Err("lost its mark or its name"),
+        Some(_) if switching::leads_back(context, &restore).await? => Err("has clients led to it"),
+        Some(_) if !is_restored(context, id).await? => Err("was replaced by a restore that failed"),
+        Some(until) => Ok(until),
+    };
+    let until = match until {
+        Ok(until) => until,
+        Err(why) => {
+            restore.abandon(ToDo::Retire, now).await?;
+            let text = format!("retired cluster `{name}` {why}, and stays");
+            return Ok(Retirement::TakenBack(text));
+        }
     };
     let planned = restore
         .switch_begun()
         .await?
         .and_then(|begun| begun.kept_until);
-    let now = context.clock.now();
     if now < until || planned.is_none_or(|planned| now < planned) {
         let stopped = if retire.stopped {
             stop(&client, &found).await
@@ -83,8 +92,14 @@ pub(crate) async fn tend(context: &Context, id: &RestoreId) -> Result<Retirement
         return Ok(Retirement::Locked);
     }
     let removed = remove(&client, &restore, replaced, retire, &found).await;
-    restore.release_removal(now).await?;
+    restore.release_removal(ToDo::Retire, now).await?;
     removed.map(Retirement::Begun)
+}
+
+/// An execution that failed after all keeps what it replaced, as its end says.
+async fn is_restored(context: &Context, id: &RestoreId) -> Result<bool, StepError> {
+    let ending = ledger::ending(&context.table(), id).await?;
+    Ok(ending.is_some_and(|ending| ending.status == Status::Restored))
 }
 
 /// Until when it is kept, by its tag as it is today; `None` when it is not ours to remove any more.
@@ -104,7 +119,8 @@ async fn stop(client: &Client, found: &DbCluster) -> Result<(), StepError> {
     cleanup::stop(client, found.db_cluster_identifier().unwrap_or_default()).await
 }
 
-/// Takes the next step of the removal: RDS deletes no cluster that is stopped, and none that has instances.
+/// Takes the next step of the removal: RDS takes no snapshot of a cluster that is stopped, and deletes none that is or
+/// that has instances. Nothing is deleted before the last snapshot is there.
 async fn remove(
     client: &Client,
     restore: &Restore,
@@ -136,6 +152,10 @@ async fn remove(
             "retired cluster `{name}` has an instance `{foreign}` that was not there when it was replaced, and stays"
         )]);
     }
+    let id = RestoreId::parse(&restore.plan().restore_id)?;
+    if retire.final_snapshot && !has_last_snapshot(client, &id, replaced, name).await? {
+        return Ok(Vec::new());
+    }
     for member in members {
         if let Err(error) = client
             .delete_db_instance()
@@ -155,15 +175,10 @@ async fn remove(
             }
         }
     }
-    let id = RestoreId::parse(&restore.plan().restore_id)?;
-    let last = retire
-        .final_snapshot
-        .then(|| id.final_snapshot(&replaced.identifier));
     let asked = client
         .delete_db_cluster()
         .db_cluster_identifier(name)
-        .skip_final_snapshot(last.is_none())
-        .set_final_db_snapshot_identifier(last)
+        .skip_final_snapshot(true)
         .send()
         .await;
     match asked {
@@ -173,4 +188,29 @@ async fn remove(
             Ok(vec![error.to_string()])
         }
     }
+}
+
+/// Whether the last snapshot of the cluster is there; asks for it where nobody has.
+async fn has_last_snapshot(
+    client: &Client,
+    id: &RestoreId,
+    replaced: &Replaced,
+    name: &str,
+) -> Result<bool, StepError> {
+    let snapshot = id.final_snapshot(&replaced.identifier);
+    let Some(found) = rds::find_snapshot(client, &snapshot).await? else {
+        let asked = client
+            .create_db_cluster_snapshot()
+            .db_cluster_identifier(name)
+            .db_cluster_snapshot_identifier(&snapshot);
+        let asked = asked.send().await.map(|_| false);
+        return asked.map_err(|error| {
+            StepError::from_sdk(format!("take snapshot `{snapshot}` of `{name}`"), error)
+        });
+    };
+    if found.db_cluster_resource_id() != Some(&replaced.resource_id) {
+        let text = format!("snapshot `{snapshot}` is of another cluster than `{name}`");
+        return Err(StepError::new(&AR0012, text));
+    }
+    Ok(found.status() == Some("available"))
 }

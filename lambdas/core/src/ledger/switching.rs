@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{
-    Evidence, Finding, Resource, ResourceKind, Restore, ToDo, json_attribute, lock_key,
+    Evidence, Finding, Resource, ResourceKind, Restore, STARTED_AT, ToDo, json_attribute, lock_key,
     resource_item, to_json,
 };
 use crate::errors::{AR0012, StepError};
@@ -65,10 +65,16 @@ impl Restore {
             kept_until: retire.map(|retire| at + time::Duration::hours(retire.keep_hours.into())),
             before,
         };
-        let item = Item::key(&self.pk(), SWITCH).with("switch", to_json(&begun)?);
+        let item = Item::key(&self.pk(), SWITCH)
+            .with("switch", to_json(&begun)?)
+            .with(STARTED_AT, &self.plan.execution_started_at);
         let lock = Item::key(&lock_key(self.plan.named_arn()), "LOCK");
         let ours = (lock, self.lock_is(super::HELD));
-        let first = vec![(item, Some(Condition::absent()))];
+        let not_begun =
+            Condition::new("attribute_not_exists(pk) OR #executionStartedAt <> :started")
+                .name(STARTED_AT)
+                .value("started", &self.plan.execution_started_at);
+        let first = vec![(item, Some(not_begun))];
         if self.table.write(first, Some(ours)).await? == Written::Yes {
             return Ok(begun);
         }
@@ -82,7 +88,9 @@ impl Restore {
     /// What DynamoDB refuses.
     pub async fn switch_begun(&self) -> Result<Option<Begun>, StepError> {
         let item = self.table.get(&self.pk(), SWITCH).await?;
-        item.map(|item| json_attribute(&item, "switch")).transpose()
+        item.filter(|item| self.is_own(item))
+            .map(|item| json_attribute(&item, "switch"))
+            .transpose()
     }
 
     /// Names in the ledger, before the call, what the target is going to be called.

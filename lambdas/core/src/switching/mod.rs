@@ -115,6 +115,21 @@ impl Switch {
             Self::Pointer(pointer) => pointer.replaced.as_ref(),
         }
     }
+
+    /// The names by which clients come to this target: its own, that of the cluster it replaces, and what points to it.
+    pub fn names<'a>(&'a self, target: &'a str) -> Vec<&'a str> {
+        let replaced = self.replaced().map(|replaced| replaced.identifier.as_str());
+        let pointers = match self {
+            Self::None | Self::Rename(_) => [None, None, None],
+            Self::Pointer(pointer) => [
+                Some(pointer.parameter.as_str()),
+                pointer.secret_name.as_deref(),
+                pointer.record.as_ref().map(|record| record.name.as_str()),
+            ],
+        };
+        let all = [Some(target), replaced].into_iter().chain(pointers);
+        all.flatten().collect()
+    }
 }
 
 /// How far a switch that failed is taken back.
@@ -155,6 +170,17 @@ pub async fn not_back(context: &Context, restore: &Restore) -> Result<Option<Bac
         Switch::None => Ok(None),
         Switch::Rename(rename) => rename::not_back(context, restore, rename).await,
         Switch::Pointer(pointer) => pointer::not_back(context, restore, pointer, &begun).await,
+    }
+}
+
+/// Whether clients are led to the replaced cluster again: then somebody has taken it back.
+///
+/// # Errors
+/// What AWS refuses.
+pub async fn leads_back(context: &Context, restore: &Restore) -> Result<bool, StepError> {
+    match &restore.plan().switch {
+        Switch::Pointer(pointer) => pointer::leads_back(context, restore, pointer).await,
+        Switch::None | Switch::Rename(_) => Ok(false), // by its name, which is looked at
     }
 }
 

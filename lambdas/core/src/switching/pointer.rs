@@ -36,6 +36,9 @@ pub struct Before {
     /// Where the record led.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Alias>,
+    /// The host that a record is moved to: ours, which may be gone by the time that it is moved back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
 }
 
 /// A CNAME record as it was.
@@ -62,7 +65,8 @@ pub async fn point(
     let begun = match restore.switch_begun().await? {
         Some(begun) => begun,
         None => {
-            let before = before(context, pointer).await?;
+            let mut before = before(context, pointer).await?;
+            before.moved_to = Some(endpoint.host.clone());
             is_as_planned(pointer, &before)?;
             restore.begin_switch(context.clock.now(), before).await?
         }
@@ -94,24 +98,20 @@ async fn before(context: &Context, pointer: &Pointer) -> Result<Before, StepErro
         parameter: Some(parameter.ok_or_else(|| missing_parameter(pointer))?),
         secret_version,
         record,
+        moved_to: None,
     })
 }
 
 /// The cluster that is retired is the one that clients leave.
 fn is_as_planned(pointer: &Pointer, before: &Before) -> Result<(), StepError> {
-    let value: Value =
-        serde_json::from_str(before.parameter.as_deref().unwrap_or_default()).unwrap_or_default();
-    let (found, planned) = (
-        value.get("clusterArn").and_then(Value::as_str),
-        &pointer.replaced,
-    );
-    match planned {
-        Some(planned) if found != Some(planned.arn.as_str()) => Err(StepError::new(
+    let found = before.parameter.as_deref().and_then(cluster_named);
+    match &pointer.replaced {
+        Some(planned) if found.as_ref() != Some(&planned.arn) => Err(StepError::new(
             &AR0047,
             format!(
                 "parameter `{}` names `{}`, and named `{}` when the plan was made",
                 pointer.parameter,
-                found.unwrap_or("no cluster"),
+                found.as_deref().unwrap_or("no cluster"),
                 planned.arn
             ),
         )),
@@ -377,72 +377,126 @@ async fn write_record(
         .map_err(|error| StepError::from_sdk(format!("write record `{name}`"), error))
 }
 
-/// Moves back whatever is still as we wrote it, and takes the marks off.
+/// Moves back whatever is still as we wrote it, and takes the marks off. Each by itself: one that cannot be moved back
+/// keeps none of the others.
 ///
 /// # Errors
-/// What AWS refuses.
+/// What may pass.
 pub async fn take_back(
     context: &Context,
     restore: &Restore,
     pointer: &Pointer,
     begun: &Begun,
 ) -> Result<Back, StepError> {
-    let stands = look(context, restore, pointer, begun).await?;
-    if let (Place::Ours, Some(record), Some(before)) =
-        (stands.record, &pointer.record, &begun.before.record)
-    {
-        write_record(context, record, before).await?;
+    let (mut passing, mut stuck) = (None, Vec::new());
+    let mut sort = |error: StepError, what: String| match error.kind().is_passing() {
+        true => passing = Some(error),
+        false => stuck.push(format!("{what} cannot be moved back: {error}")),
+    };
+    let mut theirs = Vec::new();
+    for which in Which::ALL {
+        let what = which.of(pointer);
+        match give_back(context, restore, pointer, begun, which).await {
+            Ok(Place::Theirs) => theirs.push(written_by_others(&what)),
+            Ok(_) => {}
+            Err(error) => sort(error, what),
+        }
     }
-    if let (Place::Ours, Some(before)) = (stands.parameter, &begun.before.parameter) {
-        put_parameter(context, &pointer.parameter, before).await?;
+    if let Err(error) = unmark(context, restore, pointer).await {
+        sort(error, "the mark of the replaced cluster".to_owned());
     }
-    if let (Place::Ours, Some(name), Some(before)) = (
-        stands.secret,
-        &pointer.secret_name,
-        &begun.before.secret_version,
-    ) {
-        let asked = context
-            .aws
-            .secrets_manager()
-            .update_secret_version_stage()
-            .secret_id(name)
-            .version_stage(Stage::Current.label())
-            .move_to_version_id(before)
-            .remove_from_version_id(our_version(restore)?);
-        asked.send().await.map_err(|error| {
-            StepError::from_sdk(format!("give secret `{name}` its version back"), error)
-        })?;
+    stuck.extend(theirs);
+    match passing {
+        Some(error) => Err(error),
+        None => Ok(stuck_with(&stuck).unwrap_or(Back::Done)),
     }
-    if let (Some(found), Some(replaced)) = (&stands.marked, &pointer.replaced) {
-        let client = context.aws.rds(&restore.plan().target.region);
-        rename::unmark(&client, restore.plan(), replaced, found).await?;
-    }
-    Ok(match stands.theirs(pointer) {
-        Some(error) => Back::Stuck(error),
-        None => Back::Done,
-    })
 }
 
 /// What is not as it was before the switch.
 ///
 /// # Errors
-/// What AWS refuses.
+/// What may pass.
 pub async fn not_back(
     context: &Context,
     restore: &Restore,
     pointer: &Pointer,
     begun: &Begun,
 ) -> Result<Option<Back>, StepError> {
-    let stands = look(context, restore, pointer, begun).await?;
-    let ours = [stands.parameter, stands.secret, stands.record].contains(&Place::Ours);
-    if ours || stands.marked.is_some() {
-        let what = format!(
-            "what parameter `{}` and its like say is ours",
-            pointer.parameter
-        );
-        return Ok(Some(Back::UnderWay(what)));
+    let (mut ours, mut stuck) = (Vec::new(), Vec::new());
+    for which in Which::ALL {
+        let what = which.of(pointer);
+        match stands(context, restore, pointer, begun, which).await {
+            Ok(Place::Before) => {}
+            Ok(Place::Ours) => ours.push(what),
+            Ok(Place::Theirs) => stuck.push(written_by_others(&what)),
+            Err(error) if error.kind().is_passing() => return Err(error),
+            Err(error) => stuck.push(format!("{what} cannot be looked at: {error}")),
+        }
     }
-    Ok(stands.theirs(pointer).map(Back::Stuck))
+    if marked(context, restore, pointer).await?.is_some() {
+        ours.push("the mark of the replaced cluster".to_owned());
+    }
+    Ok(match ours.is_empty() {
+        true => stuck_with(&stuck),
+        false => Some(Back::UnderWay(format!("{}: still ours", ours.join(", ")))),
+    })
+}
+
+/// Whether clients are led to the replaced cluster: by one of what points to a cluster, as it was before.
+///
+/// # Errors
+/// What AWS refuses.
+pub async fn leads_back(
+    context: &Context,
+    restore: &Restore,
+    pointer: &Pointer,
+) -> Result<bool, StepError> {
+    let (Some(replaced), Some(begun)) = (&pointer.replaced, restore.switch_begun().await?) else {
+        return Ok(false);
+    };
+    let value = read_parameter(context.aws.ssm(), &pointer.parameter).await?;
+    let named = value.as_deref().and_then(cluster_named);
+    if named.as_deref() == Some(replaced.arn.as_str()) {
+        return Ok(true);
+    }
+    for which in Which::ALL {
+        let place = stands(context, restore, pointer, &begun, which).await?;
+        if which.is_asked_for(pointer) && place == Place::Before {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What points to a cluster, in the order in which it is moved back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Record,
+    Parameter,
+    Secret,
+}
+
+impl Which {
+    const ALL: [Self; 3] = [Self::Record, Self::Parameter, Self::Secret];
+
+    /// What it is called in messages.
+    fn of(self, pointer: &Pointer) -> String {
+        let record = pointer.record.as_ref().map(|record| record.name.as_str());
+        let (kind, name) = match self {
+            Self::Record => ("record", record),
+            Self::Parameter => ("parameter", Some(pointer.parameter.as_str())),
+            Self::Secret => ("secret", pointer.secret_name.as_deref()),
+        };
+        format!("{kind} `{}`", name.unwrap_or_default())
+    }
+
+    fn is_asked_for(self, pointer: &Pointer) -> bool {
+        match self {
+            Self::Record => pointer.record.is_some(),
+            Self::Parameter => true,
+            Self::Secret => pointer.secret_name.is_some(),
+        }
+    }
 }
 
 /// Whose a pointer is.
@@ -452,103 +506,145 @@ enum Place {
     Before,
     /// As we wrote it.
     Ours,
-    /// As somebody else wrote it since.
+    /// As somebody else wrote it since, or removed.
     Theirs,
 }
 
-/// How the pointers stand.
-struct Stands {
-    parameter: Place,
-    secret: Place,
-    record: Place,
-    /// The replaced cluster, where it still carries our mark.
-    marked: Option<Box<DbCluster>>,
-}
-
-impl Stands {
-    /// What somebody else wrote meanwhile: left as it is, and named.
-    fn theirs(&self, pointer: &Pointer) -> Option<StepError> {
-        let parameter = format!("parameter `{}`", pointer.parameter);
-        let secret = format!(
-            "secret `{}`",
-            pointer.secret_name.as_deref().unwrap_or_default()
-        );
-        let record = pointer.record.as_ref().map(|record| record.name.as_str());
-        let record = format!("record `{}`", record.unwrap_or_default());
-        let all = [
-            (self.parameter, parameter),
-            (self.secret, secret),
-            (self.record, record),
-        ];
-        let theirs: Vec<String> = all
-            .into_iter()
-            .filter(|(place, _)| *place == Place::Theirs)
-            .map(|(_, what)| what)
-            .collect();
-        (!theirs.is_empty()).then(|| {
-            let what = theirs.join(", ");
-            StepError::new(
-                &AR0049,
-                format!("{what}: written by somebody else since, and left so"),
-            )
-        })
-    }
-}
-
-async fn look(
+/// How a pointer stands; one that is not asked for stands as it did.
+async fn stands(
     context: &Context,
     restore: &Restore,
     pointer: &Pointer,
     begun: &Begun,
-) -> Result<Stands, StepError> {
+    which: Which,
+) -> Result<Place, StepError> {
     let (before, plan) = (&begun.before, restore.plan());
-    let name = &pointer.parameter;
-    let found = read_parameter(context.aws.ssm(), name).await?;
-    let points_at_ours = |value: &String| {
-        let value: Value = serde_json::from_str(value).unwrap_or_default();
-        value.get("clusterArn").and_then(Value::as_str) == Some(&plan.target.arn)
-    };
-    let parameter = match &found {
-        found if *found == before.parameter => Place::Before,
-        Some(value) if points_at_ours(value) => Place::Ours,
-        _ => Place::Theirs,
-    };
-    let secret = match &pointer.secret_name {
-        None => Place::Before,
-        Some(name) => {
-            let current = current_version(context, name).await?;
-            place(
-                Some(&current) == before.secret_version.as_ref(),
-                current == our_version(restore)?,
-            )
+    let stands = match which {
+        Which::Parameter => {
+            let found = read_parameter(context.aws.ssm(), &pointer.parameter).await?;
+            let named = found.as_deref().and_then(cluster_named);
+            let ours = named.as_deref() == Some(plan.target.arn.as_str());
+            Ok(place(found == before.parameter, ours))
+        }
+        Which::Secret => {
+            let Some(name) = &pointer.secret_name else {
+                return Ok(Place::Before);
+            };
+            let ours = our_version(restore)?;
+            let current = current_version(context, name).await;
+            current.map(|current| {
+                let is_before = Some(&current) == before.secret_version.as_ref();
+                place(is_before, current == ours)
+            })
+        }
+        Which::Record => {
+            let Some(record) = &pointer.record else {
+                return Ok(Place::Before);
+            };
+            let found = read_record(context, record).await;
+            found.map(|found| {
+                let ours = before.moved_to.as_ref() == Some(&found.leads_to);
+                place(Some(&found) == before.record.as_ref(), ours)
+            })
         }
     };
-    let record = match &pointer.record {
-        None => Place::Before,
-        Some(record) => {
-            let found = read_record(context, record).await?;
-            let leads_to_ours = leads_to_ours(context, restore, &found).await?;
-            place(Some(&found) == before.record.as_ref(), leads_to_ours)
+    match stands {
+        Err(missing) if *missing.code() == AR0050 => Ok(Place::Theirs),
+        stands => stands,
+    }
+}
+
+/// Moves a pointer back if it is as we wrote it; how it stood.
+async fn give_back(
+    context: &Context,
+    restore: &Restore,
+    pointer: &Pointer,
+    begun: &Begun,
+    which: Which,
+) -> Result<Place, StepError> {
+    let place = stands(context, restore, pointer, begun, which).await?;
+    if place != Place::Ours {
+        return Ok(place);
+    }
+    let before = &begun.before;
+    match which {
+        Which::Record => {
+            if let (Some(record), Some(before)) = (&pointer.record, &before.record) {
+                write_record(context, record, before).await?;
+            }
         }
-    };
-    let marked = match pointer
-        .replaced
-        .as_ref()
-        .filter(|replaced| replaced.retire.is_some())
-    {
-        None => None,
-        Some(replaced) => {
-            let client = context.aws.rds(&plan.target.region);
-            let found = rds::find_cluster_by_id(&client, &replaced.resource_id).await?;
-            found.filter(|found| tag(found.tag_list(), RETIRED_BY_TAG) == Some(&plan.restore_id))
+        Which::Parameter => {
+            if let Some(before) = &before.parameter {
+                put_parameter(context, &pointer.parameter, before).await?;
+            }
         }
-    };
-    Ok(Stands {
-        parameter,
-        secret,
-        record,
-        marked: marked.map(Box::new),
+        Which::Secret => {
+            if let (Some(name), Some(before)) = (&pointer.secret_name, &before.secret_version) {
+                give_version_back(context, restore, name, before).await?;
+            }
+        }
+    }
+    Ok(place)
+}
+
+async fn give_version_back(
+    context: &Context,
+    restore: &Restore,
+    name: &str,
+    before: &str,
+) -> Result<(), StepError> {
+    let asked = context
+        .aws
+        .secrets_manager()
+        .update_secret_version_stage()
+        .secret_id(name)
+        .version_stage(Stage::Current.label())
+        .move_to_version_id(before)
+        .remove_from_version_id(our_version(restore)?);
+    asked.send().await.map(drop).map_err(|error| {
+        StepError::from_sdk(format!("give secret `{name}` its version back"), error)
     })
+}
+
+/// The replaced cluster, where it still carries our mark.
+async fn marked(
+    context: &Context,
+    restore: &Restore,
+    pointer: &Pointer,
+) -> Result<Option<DbCluster>, StepError> {
+    let replaced = pointer.replaced.as_ref();
+    let Some(replaced) = replaced.filter(|replaced| replaced.retire.is_some()) else {
+        return Ok(None);
+    };
+    let plan = restore.plan();
+    let client = context.aws.rds(&plan.target.region);
+    let found = rds::find_cluster_by_id(&client, &replaced.resource_id).await?;
+    Ok(found.filter(|found| tag(found.tag_list(), RETIRED_BY_TAG) == Some(&plan.restore_id)))
+}
+
+async fn unmark(context: &Context, restore: &Restore, pointer: &Pointer) -> Result<(), StepError> {
+    let found = marked(context, restore, pointer).await?;
+    if let (Some(found), Some(replaced)) = (&found, &pointer.replaced) {
+        let client = context.aws.rds(&restore.plan().target.region);
+        rename::unmark(&client, restore.plan(), replaced, found).await?;
+    }
+    Ok(())
+}
+
+/// The ARN of the cluster that a parameter's value names.
+fn cluster_named(value: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(value).ok()?;
+    value.get("clusterArn")?.as_str().map(str::to_owned)
+}
+
+fn written_by_others(what: &str) -> String {
+    format!("{what}: written by somebody else since, and left so")
+}
+
+/// Left as it is, and named.
+fn stuck_with(stuck: &[String]) -> Option<Back> {
+    let text = (!stuck.is_empty()).then(|| stuck.join("; "))?;
+    Some(Back::Stuck(StepError::new(&AR0049, text)))
 }
 
 fn place(is_before: bool, is_ours: bool) -> Place {
@@ -557,17 +653,6 @@ fn place(is_before: bool, is_ours: bool) -> Place {
         (false, true) => Place::Ours,
         (false, false) => Place::Theirs,
     }
-}
-
-/// Ours, as long as it can be seen: it is removed after its pointers are moved back.
-async fn leads_to_ours(
-    context: &Context,
-    restore: &Restore,
-    alias: &Alias,
-) -> Result<bool, StepError> {
-    let ours = restore.find_target(context).await?;
-    let host = ours.as_ref().and_then(|ours| ours.endpoint());
-    Ok(host.is_some_and(|host| host == alias.leads_to))
 }
 
 fn moved_by_others(what: &str) -> StepError {

@@ -12,13 +12,16 @@ use aws_sdk_rds::types::{DbCluster, Tag};
 use time::OffsetDateTime;
 
 use super::{Back, Rename, Replaced};
-use crate::errors::{AR0028, AR0047, AR0048, AR0049, StepError, wire_code};
+use crate::errors::{AR0027, AR0028, AR0047, AR0048, AR0049, StepError, wire_code};
 use crate::ledger::{Begun, GivenName, Restore, rfc3339};
 use crate::ownership::{RETIRED_BY_TAG, RETIRED_UNTIL_TAG, tag};
 use crate::plan::Plan;
 use crate::rds;
 use crate::step::Context;
 use crate::switching::pointer::Before;
+
+/// IAM allows the renaming by the mark, which may not be known everywhere at once.
+const MARKS_ARE_KNOWN_AFTER: time::Duration = time::Duration::minutes(1);
 
 /// Takes the next step towards the name; `Ok` once ours bears it.
 ///
@@ -109,8 +112,13 @@ async fn make_way(
         .await?;
     mark(&client, restore.plan(), replaced, &found, &begun).await?;
     restore.hold().await?;
+    let marked_just_now = context.clock.now() < begun.at + MARKS_ARE_KNOWN_AFTER;
     match give(&client, name, retired).await {
         Ok(()) => Err(under_way(format!("`{name}` becomes `{retired}`"))),
+        Err(Refusal::Other(error)) if marked_just_now && *error.code() == AR0027 => Err(under_way(
+            format!("the mark of `{name}` may not be known yet: {error}"),
+        )
+        .caused_by(error)),
         Err(Refusal::Taken(error)) => {
             // It may be an earlier attempt of this call that took it.
             let again = rds::find_cluster_by_id(&client, &replaced.resource_id).await?;

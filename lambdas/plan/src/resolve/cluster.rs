@@ -154,7 +154,8 @@ fn describe(
 ) -> Result<Source, StepError> {
     let name = required(cluster.db_cluster_identifier(), "name")?;
     let engine = required(cluster.engine(), "engine")?;
-    let engine = known_engine(&engine, &format!("cluster `{name}`"))?;
+    let engine_version = required(cluster.engine_version(), "engine version")?;
+    let engine = known_engine(&engine, &engine_version, &format!("cluster `{name}`"))?;
     let kms_key_id = cluster
         .kms_key_id()
         .filter(|key| !key.is_empty())
@@ -167,7 +168,7 @@ fn describe(
         region: place.region.to_owned(),
         taken_at,
         engine,
-        engine_version: required(cluster.engine_version(), "engine version")?,
+        engine_version,
         master_username: required(cluster.master_username(), "master user")?,
         port: cluster
             .port()

@@ -51,15 +51,7 @@ pub(crate) async fn plan(
         &account,
         &request.target.cluster_identifier,
     )?;
-    let target_name = &request.target.cluster_identifier;
-    let settings = origin.settings;
-    settings.permit_production(target_name, origin.production)?;
-    settings.permit_lifetime(target_name, request.expires_after_hours)?;
-    let approval = approval(request, origin)?;
-    // Nothing is made before somebody agreed, which may be as late as this.
-    let begins = now + waited_for(approval.as_ref());
     refuse_source_as_target(request, &source, &account, &region)?;
-
     let by = switch::Place {
         settings: origin.settings,
         id: origin.execution.id,
@@ -67,6 +59,18 @@ pub(crate) async fn plan(
         region: &region,
     };
     let switch = switch::switch(context, request, &source, &by).await?;
+    let names = switch.names(&request.target.cluster_identifier);
+    let production = origin
+        .settings
+        .permit_production(&names, origin.production)?;
+    if !production {
+        origin
+            .settings
+            .permit_lifetime(request.expires_after_hours)?;
+    }
+    let approval = approval(request, origin, production)?;
+    // Nothing is made before somebody agreed, which may be as late as this.
+    let begins = now + waited_for(approval.as_ref());
     let identifier = match &switch {
         Switch::Rename(_) => origin.execution.id.working_cluster(),
         Switch::None | Switch::Pointer(_) => request.target.cluster_identifier.to_ascii_lowercase(),
@@ -129,9 +133,10 @@ pub(crate) async fn plan(
         checks: request.checks.clone(),
         database_tls: origin.settings.database_tls.clone(),
         waits: request.waits.clone(),
-        expires_at: request
-            .expires_after_hours
-            .map(|hours| begins + time::Duration::hours(hours.into())),
+        expires_at: request.expires_after_hours.map(|hours| match hours {
+            0 => now, // as soon as it is proved
+            _ => begins + time::Duration::hours(hours.into()),
+        }),
         expiry_warning_hours: origin.settings.expiry_warning_hours,
         approval,
         requested_by: origin.requested_by.map(str::to_owned),
@@ -139,16 +144,20 @@ pub(crate) async fn plan(
     })
 }
 
-/// The approval that the request asks for, or that a production target needs whatever the request says.
-fn approval(request: &Request, origin: &Origin<'_>) -> Result<Option<ApprovalNeeded>, StepError> {
-    let settings = origin.settings;
-    if !settings.approval_needed(request) {
+/// The approval that the request asks for, or that production needs whatever the request says.
+fn approval(
+    request: &Request,
+    origin: &Origin<'_>,
+    production: bool,
+) -> Result<Option<ApprovalNeeded>, StepError> {
+    let asked = request.approval.clone().unwrap_or_default();
+    if !production && !asked.required {
         return Ok(None);
     }
-    settings.permit_requester(request, origin.requested_by)?;
-    let asked = request.approval.clone().unwrap_or_default();
+    let settings = origin.settings;
+    settings.permit_requester(origin.requested_by)?;
     Ok(Some(ApprovalNeeded {
-        production: settings.is_production(&request.target.cluster_identifier),
+        production,
         expires_after_minutes: asked.expires_after_minutes,
         own_counts: settings.approvers_may_approve_own,
     }))

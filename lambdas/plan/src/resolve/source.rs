@@ -87,7 +87,8 @@ pub(super) fn describe_source(
         ));
     }
     let engine = required(snapshot.engine(), "engine")?;
-    let engine = known_engine(&engine, &format!("snapshot `{arn}`"))?;
+    let engine_version = required(snapshot.engine_version(), "engine version")?;
+    let engine = known_engine(&engine, &engine_version, &format!("snapshot `{arn}`"))?;
     let kms_key_id = snapshot
         .kms_key_id()
         .filter(|key| !key.is_empty())
@@ -100,7 +101,7 @@ pub(super) fn describe_source(
         account: required(rds::arn_field(&arn, 4), "account")?,
         region: rds::arn_field(&arn, 3).unwrap_or(region).to_owned(),
         taken_at: taken_at(snapshot),
-        engine_version: required(snapshot.engine_version(), "engine version")?,
+        engine_version,
         master_username: required(snapshot.master_username(), "master user")?,
         port: snapshot
             .port()
@@ -115,18 +116,27 @@ pub(super) fn describe_source(
     })
 }
 
-/// What RDS tells of a snapshot or a cluster and a restore cannot do without.
-/// The engine of what is restored, if it can be.
-pub(super) fn known_engine(engine: &str, what: &str) -> Result<Engine, StepError> {
-    Engine::named(engine).ok_or_else(|| {
+/// The engine of what is restored, if its accounts can be locked and its data looked at.
+pub(super) fn known_engine(engine: &str, version: &str, what: &str) -> Result<Engine, StepError> {
+    let known = Engine::named(engine).ok_or_else(|| {
         let known = Engine::ALL.map(Engine::name).join("` or `");
         StepError::new(
             &AR0008,
             format!("{what} is of engine `{engine}`, expected `{known}`"),
         )
-    })
+    })?;
+    // Aurora MySQL 2, whose standard support ended in October 2024, speaks MySQL 5.7: without roles, and with other
+    // tables of accounts.
+    if known == Engine::Mysql && version.starts_with("5.") {
+        return Err(StepError::new(
+            &AR0008,
+            format!("{what} is of Aurora MySQL `{version}`, expected version 3 (`8.0...`)"),
+        ));
+    }
+    Ok(known)
 }
 
+/// What RDS tells of a snapshot or a cluster and a restore cannot do without.
 pub(super) fn required(value: Option<&str>, what: &str) -> Result<String, StepError> {
     let found = value.filter(|value| !value.is_empty());
     found.map(str::to_owned).ok_or_else(|| {
@@ -214,6 +224,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_engine_whose_accounts_could_not_be_locked_is_refused_by_name_and_version() {
+        let of = |engine, version| known_engine(engine, version, "snapshot `s`");
+        assert!(of("aurora-mysql", "8.0.mysql_aurora.3.10.0").is_ok());
+        assert!(of("aurora-postgresql", "16.4").is_ok());
+        let old = "5.7.mysql_aurora.2.12.5";
+        for (engine, version, named) in [("aurora-mysql", old, old), ("aurora", "5.6", "`aurora`")]
+        {
+            let refused = of(engine, version).unwrap_err();
+            assert_eq!(refused.code().id, "AR0008");
+            assert!(refused.message().contains(named), "{refused}");
+        }
+    }
 
     #[test]
     fn a_member_of_a_global_database_needs_its_secret_named() {

@@ -130,9 +130,9 @@ async fn pointed_at(
     let Some(found) = rds::find_cluster(&context.aws.rds(place.region), name).await? else {
         return Ok(None);
     };
+    place.settings.permit_replacing(name)?;
     let retire = request.switch.retire.clone();
     if retire.is_some() {
-        place.settings.permit_replacing(name)?;
         can_be_replaced(&found, name, source)?;
     }
     Ok(Replaced::of(&found, name.to_owned(), retire))
