@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aurora_restore::deployment::{put_parameter, sdk_config};
 use aurora_restore::local::{FINAL_GROUP, QUARANTINE_GROUP};
 use aurora_restore::plan::{Preview, preview};
 use aurora_restore::remote::Pipeline;
+use aurora_restore_core::approval::Verdict::Approved;
 use aurora_restore_core::{Clock, rds};
 use local_cloud::faults::{Faults, Recorded};
 use pipeline_tests::paths::REFUSED_BY_PLAN;
@@ -99,10 +101,10 @@ fn changes(heard: &Faults) -> Vec<Made> {
         .collect()
 }
 
-/// Previews a restore, restores, and compares: the states and the calls with what they are about, in order.
-async fn assert_foretold<'a>(scene: &'a Scene, restore_id: &str, input: Value) -> Run<'a> {
+/// Previews a restore of which everything is known.
+async fn foretell(scene: &Scene, restore_id: &str, input: &Value) -> Preview {
     scene.reaper_comes(false).await;
-    let foretold = look(scene, restore_id, &input).await;
+    let foretold = look(scene, restore_id, input).await;
     assert!(foretold.ok, "{:?}", foretold.findings);
     let unknown: Vec<&Finding> = foretold
         .findings
@@ -110,11 +112,14 @@ async fn assert_foretold<'a>(scene: &'a Scene, restore_id: &str, input: Value) -
         .filter(|finding| finding.verdict == Verdict::Unknown)
         .collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    let heard = listen(scene);
-    let run = scene.restore_as(restore_id, input).await;
+    foretold
+}
+
+/// Compares what was foretold with what came: the states and the calls with what they are about, in order.
+fn assert_came(foretold: &Preview, heard: &Faults, run: &Run<'_>) {
     assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
     assert_eq!(foretold.states, run.path());
-    let made = changes(&heard);
+    let made = changes(heard);
     let told: Vec<String> = foretold
         .calls
         .iter()
@@ -133,6 +138,14 @@ async fn assert_foretold<'a>(scene: &'a Scene, restore_id: &str, input: Value) -
     // What the Plan step asks the roles about is the same list.
     let plan = foretold.plan.as_ref().unwrap();
     assert_eq!(outline::all(plan), foretold.calls);
+}
+
+/// Previews a restore, restores, and compares.
+async fn assert_foretold<'a>(scene: &'a Scene, restore_id: &str, input: Value) -> Run<'a> {
+    let foretold = foretell(scene, restore_id, &input).await;
+    let heard = listen(scene);
+    let run = scene.restore_as(restore_id, input).await;
+    assert_came(&foretold, &heard, &run);
     run
 }
 
@@ -227,6 +240,25 @@ async fn a_restore_that_moves_pointers_and_retires_nothing_does_what_its_plan_sa
     let mut request = crate::clients::request(&scene);
     request["switch"].as_object_mut().unwrap().remove("retire");
     assert_foretold(&scene, "pointer-1", request).await;
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_somebody_approves_does_what_its_plan_says() {
+    let scene = Scene::real().await;
+    let approval = json!({"required": true, "expiresAfterMinutes": 60});
+    let request = scene.request_with(json!({"approval": approval}));
+    let foretold = foretell(&scene, "approved-1", &request).await;
+    let heard = listen(&scene);
+    let execution = scene.start("approved-1", request).await;
+    scene.until_state(&execution, "Approve").await;
+    scene.sleep(Duration::from_secs(5)).await;
+    let (pipeline, now) = (&scene.local.pipeline, scene.local.cloud.world().now());
+    let decided = pipeline.decide("approved-1", Approved, Some("as agreed"), "comment", now);
+    decided.await.unwrap();
+    execution.finished().await;
+    let run = scene.run("approved-1", execution).await;
+    assert_came(&foretold, &heard, &run);
     scene.local.shutdown().await;
 }
 

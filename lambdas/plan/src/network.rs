@@ -12,7 +12,7 @@ use crate::finding::Finding;
 /// What Cloud Control calls a security group.
 const SECURITY_GROUP: &str = "AWS::EC2::SecurityGroup";
 /// An API that takes longer is left alone: Switch finds out, too.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The subnet group exists, and so do the security groups, in its VPC.
 pub(crate) async fn network(

@@ -24,7 +24,7 @@ use crate::outline::{self, Call, Whose};
 /// What the finding is called.
 const CHECK: &str = "permissions";
 /// A simulator that takes longer is left alone: no run waits for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Pages of one answer.
 const MOST_PAGES: usize = 20;
 
@@ -152,21 +152,29 @@ async fn simulate(
     role: &str,
     asks: &[Ask],
 ) -> Result<Option<Vec<Said>>, StepError> {
-    // One request for all that brings the same keys: it asks every action about every resource, and what makes no
-    // sense of that is not read. What has no resource types is asked apart.
-    let mut requests: BTreeMap<(&Keys, bool), Vec<&Ask>> = BTreeMap::new();
+    let mut resources: BTreeMap<(&Keys, &str), BTreeSet<&str>> = BTreeMap::new();
     for ask in asks {
-        let request = (&ask.keys, ask.resource == "*");
-        requests.entry(request).or_default().push(ask);
+        let of_action = resources.entry((&ask.keys, ask.action)).or_default();
+        of_action.insert(&ask.resource);
+    }
+    // A request asks every action about every resource: those go together that bring the same keys to the same
+    // resources, so that nothing is asked that no call does.
+    let mut requests: BTreeMap<(&Keys, BTreeSet<&str>), BTreeSet<&str>> = BTreeMap::new();
+    for ((keys, action), resources) in resources {
+        let request = requests.entry((keys, resources)).or_default();
+        request.insert(action);
     }
     let mut said = BTreeMap::new();
-    for ((keys, _), asks) in requests {
-        let Some(results) = request(context, role, keys, &asks).await? else {
+    for ((keys, resources), actions) in requests {
+        let Some(results) = request(context, role, keys, &actions, &resources).await? else {
             return Ok(None);
         };
-        for ask in asks {
-            said.insert(ask, judge(&results, ask));
-        }
+        let asked = asks.iter().filter(|ask| {
+            ask.keys == *keys
+                && actions.contains(ask.action)
+                && resources.contains(ask.resource.as_str())
+        });
+        said.extend(asked.map(|ask| (ask, judge(&results, ask))));
     }
     let unanswered = || Said::Unsure("the simulator gave no answer".to_owned());
     Ok(Some(
@@ -180,10 +188,9 @@ async fn request(
     context: &Context,
     role: &str,
     keys: &Keys,
-    asks: &[&Ask],
+    actions: &BTreeSet<&str>,
+    resources: &BTreeSet<&str>,
 ) -> Result<Option<Vec<EvaluationResult>>, StepError> {
-    let actions: BTreeSet<&str> = asks.iter().map(|ask| ask.action).collect();
-    let resources: BTreeSet<&str> = asks.iter().map(|ask| ask.resource.as_str()).collect();
     let patience = TimeoutConfig::builder().operation_timeout(PATIENCE).build();
     let mut results = Vec::new();
     let mut marker = None;
@@ -251,7 +258,8 @@ fn judge(results: &[EvaluationResult], ask: &Ask) -> Said {
     let decision = specific.map_or(&result.eval_decision, |one| &one.eval_resource_decision);
     // An organization that says no ends the simulation: then there is nothing about single resources.
     let organization = result.organizations_decision_detail();
-    if organization.is_some_and(|detail| !detail.allowed_by_organizations()) {
+    let forbidden = organization.is_some_and(|detail| !detail.allowed_by_organizations());
+    if forbidden && *decision != PolicyEvaluationDecisionType::Allowed {
         return Said::Denied("a service control policy does not allow it");
     }
     let missing = specific.map_or(result.missing_context_values(), |one| {
@@ -475,9 +483,9 @@ impl Asking<'_> {
         let group = plan.arn("pg", &plan.default_parameter_group());
         let mut asked = vec![
             self.ask(self.call.call, instance.clone(), keys.clone()),
-            self.ask(self.call.call, group, keys.clone()),
+            self.ask(self.call.call, group, keys),
             self.ask(self.call.call, target.arn.clone(), on_cluster),
-            self.ask("rds:AddTagsToResource", instance, keys),
+            self.ask("rds:AddTagsToResource", instance, requested_tags(plan)),
         ];
         let names = plan.instance_identifiers();
         let planned = names.iter().zip(&target.instances);
@@ -599,4 +607,92 @@ fn our_tags(plan: &Plan) -> Keys {
     tags.iter()
         .filter_map(|tag| Some(resource_tag(tag.key()?, tag.value().unwrap_or_default())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use PolicyEvaluationDecisionType::{Allowed, ExplicitDeny, ImplicitDeny};
+    use aws_sdk_iam::types::builders::{EvaluationResultBuilder, ResourceSpecificResultBuilder};
+    use aws_sdk_iam::types::{
+        OrganizationsDecisionDetail, PermissionsBoundaryDecisionDetail, ResourceSpecificResult,
+    };
+
+    use super::*;
+
+    const RESOURCE: &str = "arn:aws:rds:eu-west-1:123456789012:cluster:orders-staging";
+
+    fn ask(action: &'static str) -> Ask {
+        Ask {
+            step: "restore",
+            keys: Keys::new(),
+            action,
+            resource: RESOURCE.to_owned(),
+        }
+    }
+
+    fn whole(action: &str, decision: PolicyEvaluationDecisionType) -> EvaluationResultBuilder {
+        EvaluationResult::builder()
+            .eval_action_name(action)
+            .eval_decision(decision)
+    }
+
+    fn of_resource(decision: PolicyEvaluationDecisionType) -> ResourceSpecificResultBuilder {
+        ResourceSpecificResult::builder()
+            .eval_resource_name(RESOURCE)
+            .eval_resource_decision(decision)
+    }
+
+    fn said(action: &'static str, result: EvaluationResultBuilder) -> String {
+        match judge(&[result.build().unwrap()], &ask(action)) {
+            Said::Allowed => "allowed".to_owned(),
+            Said::Denied(why) => format!("denied: {why}"),
+            Said::Unsure(why) => format!("unsure: {why}"),
+        }
+    }
+
+    #[test]
+    fn a_resource_has_an_answer_of_its_own_and_an_organization_speaks_for_all() {
+        let action = "rds:ModifyDBCluster";
+        let own = of_resource(Allowed).build().unwrap();
+        let mixed = whole(action, ImplicitDeny).resource_specific_results(own);
+        assert_eq!(said(action, mixed), "allowed");
+        let forbidden = OrganizationsDecisionDetail::builder()
+            .allowed_by_organizations(false)
+            .build();
+        let ended = whole(action, ImplicitDeny).organizations_decision_detail(forbidden);
+        assert_eq!(
+            said(action, ended),
+            "denied: a service control policy does not allow it"
+        );
+        let outside = PermissionsBoundaryDecisionDetail::builder()
+            .allowed_by_permissions_boundary(false)
+            .build();
+        let bounded = of_resource(ImplicitDeny).permissions_boundary_decision_detail(outside);
+        let bounded =
+            whole(action, ImplicitDeny).resource_specific_results(bounded.build().unwrap());
+        assert_eq!(
+            said(action, bounded),
+            "denied: its permissions boundary does not allow it"
+        );
+        assert_eq!(judge_nothing(), "unsure: the simulator gave no answer");
+    }
+
+    fn judge_nothing() -> String {
+        said("rds:StopDBCluster", whole("rds:ModifyDBCluster", Allowed))
+    }
+
+    #[test]
+    fn only_a_no_that_nothing_can_overrule_is_a_no() {
+        let silent = || whole("sns:Publish", ImplicitDeny);
+        assert!(said("sns:Publish", silent()).starts_with("unsure: no policy of the role"));
+        let denied = whole("sns:Publish", ExplicitDeny);
+        assert_eq!(said("sns:Publish", denied), "denied: a policy denies it");
+        let action = "rds:ModifyDBCluster";
+        let known = whole(action, ImplicitDeny).missing_context_values("kms:ViaService");
+        assert_eq!(said(action, known), "denied: no policy allows it");
+        for decision in [Allowed, ExplicitDeny] {
+            let foreign = whole(action, decision).missing_context_values("aws:SourceVpc");
+            assert!(said(action, foreign).starts_with("unsure: policies look at aws:SourceVpc"));
+        }
+    }
 }
