@@ -247,7 +247,7 @@ async fn a_restore_that_moves_pointers_and_retires_nothing_does_what_its_plan_sa
 async fn a_restore_that_somebody_approves_does_what_its_plan_says() {
     let scene = Scene::real().await;
     let approval = json!({"required": true, "expiresAfterMinutes": 60});
-    let request = scene.request_with(json!({"approval": approval}));
+    let request = scene.request_with(json!({"approval": approval, "requestedBy": "somebody"}));
     let foretold = foretell(&scene, "approved-1", &request).await;
     let heard = listen(&scene);
     let execution = scene.start("approved-1", request).await;

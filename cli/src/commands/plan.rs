@@ -7,6 +7,7 @@ use anyhow::Result;
 use aurora_restore::plan;
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::Clock;
+use aurora_restore_core::approval::REQUESTED_BY;
 use clap::Args;
 use serde_json::json;
 
@@ -32,8 +33,10 @@ pub(crate) async fn preview(arguments: PlanOf) -> Result<ExitCode> {
         Some(file) => read_object(file)?,
         None => json!({}),
     };
-    let input = plan::input(arguments.profile.as_deref(), input)?;
+    let mut input = plan::input(arguments.profile.as_deref(), input)?;
     let pipeline = Pipeline::connect(&arguments.deployed.stack).await?;
+    // As `start` says it: where an approval is needed, who asks must be known.
+    input[REQUESTED_BY] = json!(pipeline.caller().await?);
     let clock = Clock::system();
     let preview = plan::preview(&pipeline, &clock, &arguments.restore_id, &input).await?;
     if arguments.deployed.json {
