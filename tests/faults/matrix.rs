@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aurora_restore::local::LocalOptions;
 use local_cloud::faults::{Call, Fault, Faults, Recorded};
-use pipeline_tests::{Original, Scene};
+use pipeline_tests::{Original, Scene, in_virtual_time};
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
@@ -435,15 +435,6 @@ fn options(seed: u64) -> LocalOptions {
     durations.restore_per_gib = Duration::ZERO;
     durations.create_instance = Duration::from_secs(200);
     options
-}
-
-/// Runs on this thread, on a clock that jumps.
-fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    runtime.unwrap().block_on(work)
 }
 
 /// Whether two runs took the same way.

@@ -2,24 +2,20 @@
 
 use std::time::Duration;
 
-use aurora_restore::deployment::Pointers;
 use aurora_restore::local::{FINAL_GROUP, LocalOptions};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::find_cluster;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::{Endpoint, postgresql};
-use aws_sdk_route53::types::{
-    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
-};
+use aws_sdk_route53::types::ChangeAction;
 use local_cloud::route53::zone_id;
-use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{FAILS_IN_SWITCH, REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::pointers::{self, CONNECTION, PARAMETER, Pointing, RECORD};
 use pipeline_tests::{DATABASE, Scene, Serving, TARGET, resource_id, step};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const ZONE: &str = "db.example.com";
-const RECORD: &str = "orders.db.example.com";
-const PARAMETER: &str = "/orders/endpoint";
-const CONNECTION: &str = "orders/connection";
+/// The cluster that pointers point to.
+const LIVE: &str = "live-staging";
 
 fn id() -> RestoreId {
     RestoreId::parse("restore-1").unwrap()
@@ -80,7 +76,7 @@ async fn a_client_that_holds_on_to_the_name_cannot_connect_for_some_minutes_at_m
         scene.sleep(Duration::from_secs(1)).await;
     }
     let run = scene.run("restore-1", execution).await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     assert_eq!(since, None, "it is connected in the end");
     let total: time::Duration = outages.iter().copied().sum();
     println!(
@@ -121,7 +117,7 @@ async fn the_runbook_brings_the_retired_cluster_back() {
         .send()
         .await
         .unwrap();
-    until_available(&scene, &retired, &serving).await;
+    scene.until_available("cluster", &retired).await;
     let aside = format!("{TARGET}-set-aside");
     for (from, to) in [(TARGET, aside.as_str()), (&retired, TARGET)] {
         let renamed = rds
@@ -134,7 +130,11 @@ async fn the_runbook_brings_the_retired_cluster_back() {
             scene.sleep(Duration::from_secs(5)).await;
         }
     }
-    until_available(&scene, TARGET, &serving).await;
+    scene.until_available("cluster", TARGET).await;
+    assert_eq!(
+        resource_id(&scene.cluster(TARGET).await),
+        serving.resource_id
+    );
     let rows = scene.value(
         &serving.endpoint,
         &serving.master,
@@ -153,148 +153,35 @@ async fn the_runbook_brings_the_retired_cluster_back() {
     scene.local.shutdown().await;
 }
 
-async fn until_available(scene: &Scene, name: &str, serving: &Serving) {
-    loop {
-        let found = scene.cluster(name).await;
-        assert_eq!(resource_id(&found), serving.resource_id);
-        if found.status() == Some("available") {
-            return;
-        }
-        scene.sleep(Duration::from_secs(10)).await;
-    }
-}
-
 /// A cluster that serves, and everything that may point to one pointing to it.
-pub(crate) async fn with_pointers() -> (Scene, Serving) {
+pub(crate) async fn with_pointers() -> (Scene, Serving, Pointing) {
     with_pointers_and(|_| {}).await
 }
 
 /// As above, deployed otherwise.
-async fn with_pointers_and(deployed: impl FnOnce(&mut LocalOptions)) -> (Scene, Serving) {
+async fn with_pointers_and(deployed: impl FnOnce(&mut LocalOptions)) -> (Scene, Serving, Pointing) {
     let mut options = LocalOptions::in_process(pipeline_tests::seed());
     deployed(&mut options);
-    options.replaceable = "live-staging".to_owned();
-    options.pointers = Pointers {
-        parameters: "/orders/*".to_owned(),
-        secrets: "orders/*".to_owned(),
-        hosted_zone: zone_id(ZONE),
-    };
+    options.replaceable = LIVE.to_owned();
+    options.pointers = pointers::deployed();
     let mut scene = Scene::with(options).await;
-    let serving = scene.serve("live-staging").await;
-    let arn = scene
-        .cluster("live-staging")
-        .await
-        .db_cluster_arn()
-        .unwrap()
-        .to_owned();
-    let value = json!({"clusterArn": arn, "endpoint": serving.endpoint.host, "team": "orders"});
-    put_parameter(&scene, &value.to_string()).await;
-    let connection = json!({"host": serving.endpoint.host, "dbname": DATABASE, "username": "x", "password": "canary-old-connection"});
-    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
-    let made = secrets
-        .create_secret()
-        .name(CONNECTION)
-        .kms_key_id(scene.key_in(&scene.local.stack.region).await)
-        .secret_string(connection.to_string());
-    made.send().await.unwrap();
-    let dns = aws_sdk_route53::Client::new(&scene.local.config);
-    dns.create_hosted_zone()
-        .name(ZONE)
-        .caller_reference("1")
-        .send()
-        .await
-        .unwrap();
-    put_record(&scene, ChangeAction::Create, "old.example.com").await;
-    scene.begin();
-    (scene, serving)
-}
-
-async fn put_record(scene: &Scene, action: ChangeAction, leads_to: &str) {
-    let value = ResourceRecord::builder().value(leads_to).build();
-    let set = ResourceRecordSet::builder()
-        .name(RECORD)
-        .r#type(RrType::Cname)
-        .ttl(300)
-        .resource_records(value.unwrap())
-        .build();
-    let change = Change::builder().action(action);
-    let change = change.resource_record_set(set.unwrap()).build();
-    let batch = ChangeBatch::builder().changes(change.unwrap()).build();
-    let dns = aws_sdk_route53::Client::new(&scene.local.config);
-    let changed = dns.change_resource_record_sets();
-    let changed = changed.hosted_zone_id(zone_id(ZONE));
-    let changed = changed.change_batch(batch.unwrap());
-    changed.send().await.unwrap();
-}
-
-pub(crate) fn request(scene: &Scene) -> Value {
-    scene.request_with(json!({
-        "credentials": {"master": "secret"},
-        "switch": {
-            "mode": "pointer",
-            "parameter": PARAMETER,
-            "secretName": CONNECTION,
-            "record": {"hostedZoneId": zone_id(ZONE), "name": RECORD},
-            "retire": {"keepHours": 24},
-        },
-    }))
-}
-
-async fn put_parameter(scene: &Scene, value: &str) {
-    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
-    ssm.put_parameter()
-        .name(PARAMETER)
-        .value(value)
-        .r#type(aws_sdk_ssm::types::ParameterType::String)
-        .overwrite(true)
-        .send()
-        .await
-        .unwrap();
-}
-
-async fn parameter(scene: &Scene) -> Value {
-    let ssm = aws_sdk_ssm::Client::new(&scene.local.config);
-    let found = ssm.get_parameter().name(PARAMETER).send().await.unwrap();
-    serde_json::from_str(found.parameter.unwrap().value.as_deref().unwrap()).unwrap()
-}
-
-async fn connection(scene: &Scene) -> Value {
-    let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
-    let found = secrets
-        .get_secret_value()
-        .secret_id(CONNECTION)
-        .send()
-        .await
-        .unwrap();
-    serde_json::from_str(found.secret_string().unwrap()).unwrap()
-}
-
-async fn record(scene: &Scene) -> String {
-    let dns = aws_sdk_route53::Client::new(&scene.local.config);
-    let listed = dns
-        .list_resource_record_sets()
-        .hosted_zone_id(zone_id(ZONE))
-        .send()
-        .await
-        .unwrap();
-    listed.resource_record_sets()[0].resource_records()[0]
-        .value()
-        .to_owned()
+    let (serving, pointing) = scene.serve_with_pointers(LIVE).await;
+    (scene, serving, pointing)
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
-    let (scene, serving) = with_pointers().await;
-    let run = scene.restore(request(&scene)).await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    let (scene, serving, _) = with_pointers().await;
+    let run = scene.restore(scene.request_to_point()).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     let (ours, endpoint) = (scene.cluster(TARGET).await, scene.endpoint(TARGET).await);
-    let value = parameter(&scene).await;
+    let value = scene.pointing().await.parameter;
     assert_eq!(value["clusterArn"], ours.db_cluster_arn().unwrap());
     assert_eq!(
         (&value["endpoint"], &value["team"]),
         (&json!(endpoint.host), &json!("orders"))
     );
-    let connection = connection(&scene).await;
+    let connection = scene.pointing().await.connection;
     assert_eq!(
         (&connection["host"], &connection["dbname"]),
         (&json!(endpoint.host), &json!(DATABASE))
@@ -304,16 +191,13 @@ async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
         connection["password"].as_str().unwrap(),
     );
     assert!(scene.accepts(&endpoint, &login).await);
-    assert_eq!(record(&scene).await, endpoint.host);
+    assert_eq!(scene.pointing().await.record, endpoint.host);
     assert_eq!(
         scene.leaks(&[login.password.expose()]),
         Vec::<String>::new()
     );
     scene.sleep(Duration::from_secs(1800)).await;
-    assert_eq!(
-        scene.cluster("live-staging").await.status(),
-        Some("stopped")
-    );
+    assert_eq!(scene.cluster(LIVE).await.status(), Some("stopped"));
     scene.reaper_comes(false).await;
     scene.sleep(Duration::from_secs(86_400)).await;
     for _ in 0..4 {
@@ -328,19 +212,22 @@ async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn pointers_leave_a_member_of_a_global_database_only_where_it_is_not_retired() {
-    let (scene, serving) = with_pointers().await;
+    let (scene, serving, before) = with_pointers().await;
     scene.join(&serving.name).await;
-    let mut request = request(&scene);
+    let mut request = scene.request_to_point();
     let run = scene.restore(request.clone()).await;
     run.assert_failed_clean("AR0066");
     assert_eq!(run.path(), REFUSED_BY_PLAN);
     assert!(run.failure().1.contains(&serving.name));
-    assert_eq!(record(&scene).await, "old.example.com");
+    assert_eq!(scene.pointing().await, before);
 
     request["switch"].as_object_mut().unwrap().remove("retire");
     let run = scene.restore_as("restore-2", request).await;
     assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
-    assert_eq!(record(&scene).await, scene.endpoint(TARGET).await.host);
+    assert_eq!(
+        scene.pointing().await.record,
+        scene.endpoint(TARGET).await.host
+    );
     let left = scene.cluster(&serving.name).await;
     assert_eq!(left.status(), Some("available"));
     assert!(left.tag_list().is_empty(), "{:?}", left.tag_list());
@@ -355,7 +242,7 @@ fn deny(scene: &Scene, calls: &[&str]) {
     for call in calls {
         let call = format!(
             "aurora-restore-{call} /2013-04-01/hostedzone/{}/rrset#1",
-            zone_id(ZONE)
+            zone_id(pointers::ZONE)
         );
         faults.arm(
             call.parse().unwrap(),
@@ -371,50 +258,48 @@ async fn what_clients_of_production_follow_is_moved_only_as_production_is_restor
         let deployed = |options: &mut LocalOptions| {
             options.production_targets = vec![named.to_owned()];
         };
-        let (scene, _serving) = with_pointers_and(deployed).await;
-        let before = parameter(&scene).await;
-        let mut request = request(&scene);
+        let (scene, _serving, before) = with_pointers_and(deployed).await;
+        let mut request = scene.request_to_point();
         request["switch"].as_object_mut().unwrap().remove("retire");
         let run = scene.restore(request).await;
         run.assert_failed_clean("AR0051");
         assert_eq!(run.path(), REFUSED_BY_PLAN, "{named}");
-        assert_eq!(parameter(&scene).await, before);
+        assert_eq!(scene.pointing().await, before);
         scene.local.shutdown().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_is_not_listed_is_not_left_by_its_clients_either() {
-    let (scene, _serving) = with_pointers_and(|_| {}).await;
+    let (scene, ..) = with_pointers_and(|_| {}).await;
     let other = scene.serve("other-live").await;
     let arn = scene.cluster(&other.name).await;
     let value = json!({"clusterArn": arn.db_cluster_arn().unwrap()});
-    put_parameter(&scene, &value.to_string()).await;
-    let mut request = request(&scene);
+    scene.put_parameter(&value).await;
+    let mut request = scene.request_to_point();
     request["switch"].as_object_mut().unwrap().remove("retire");
     let run = scene.restore(request).await;
     assert_eq!(run.failure().0, "AR0046");
     assert_eq!(run.path(), REFUSED_BY_PLAN);
-    assert_eq!(parameter(&scene).await, value);
+    assert_eq!(scene.pointing().await.parameter, value);
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_to_which_clients_are_led_back_by_hand_is_neither_stopped_nor_removed() {
     for by_record in [true, false] {
-        let (scene, serving) = with_pointers().await;
-        let before = parameter(&scene).await;
-        let run = scene.restore(request(&scene)).await;
-        assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+        let (scene, serving, before) = with_pointers().await;
+        let run = scene.restore(scene.request_to_point()).await;
+        assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
         scene.sleep(Duration::from_secs(1800)).await;
         scene.reaper_comes(false).await;
         let rds = scene.rds();
         let start = rds.start_db_cluster().db_cluster_identifier(&serving.name);
         start.send().await.unwrap();
-        until_available(&scene, &serving.name, &serving).await;
+        scene.until_available("cluster", &serving.name).await;
         match by_record {
-            true => put_record(&scene, ChangeAction::Upsert, "old.example.com").await,
-            false => put_parameter(&scene, &before.to_string()).await,
+            true => scene.put_record(ChangeAction::Upsert, &before.record).await,
+            false => scene.put_parameter(&before.parameter).await,
         }
         scene.sleep(Duration::from_secs(3 * 86_400)).await;
         let reaped = scene.invoke(step("reap"), json!({})).await.unwrap();
@@ -434,45 +319,43 @@ async fn a_cluster_to_which_clients_are_led_back_by_hand_is_neither_stopped_nor_
 
 #[tokio::test(start_paused = true)]
 async fn a_pointer_that_cannot_be_looked_at_keeps_no_other_from_moving_back() {
-    let (scene, serving) = with_pointers().await;
-    let (before, secret) = (parameter(&scene).await, connection(&scene).await);
+    let (scene, serving, before) = with_pointers().await;
     deny(&scene, &["switch route53:POST", "cleanup route53:GET"]);
-    let run = scene.restore(request(&scene)).await;
+    let run = scene.restore(scene.request_to_point()).await;
     run.assert_failed_clean("AR0027");
-    assert_eq!(
-        (parameter(&scene).await, connection(&scene).await),
-        (before, secret)
-    );
+    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    assert_eq!(scene.pointing().await, before);
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn pointers_move_back_when_the_last_of_them_cannot_be_moved() {
-    let (scene, serving) = with_pointers().await;
-    let (before, secret) = (parameter(&scene).await, connection(&scene).await);
+    let (scene, serving, before) = with_pointers().await;
     deny(&scene, &["switch route53:POST"]);
-    let run = scene.restore(request(&scene)).await;
+    let run = scene.restore(scene.request_to_point()).await;
     run.assert_failed_clean("AR0027");
-    assert_eq!(
-        (parameter(&scene).await, connection(&scene).await),
-        (before, secret)
-    );
-    assert_eq!(record(&scene).await, "old.example.com");
+    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    assert_eq!(scene.pointing().await, before);
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pointer_that_somebody_else_moved_meanwhile_is_left_to_them_and_named() {
-    let (scene, _serving) = with_pointers().await;
-    let execution = scene.start("restore-1", request(&scene)).await;
+    let (scene, _serving, before) = with_pointers().await;
+    let execution = scene.start("restore-1", scene.request_to_point()).await;
     scene.until_state(&execution, "WaitForInstances").await;
     let theirs = json!({"clusterArn": "arn:aws:rds:eu-west-1:123456789012:cluster:theirs"});
-    put_parameter(&scene, &theirs.to_string()).await;
+    scene.put_parameter(&theirs).await;
     execution.finished().await;
     let run = scene.run("restore-1", execution).await;
     run.assert_failed_clean("AR0047");
-    assert_eq!(parameter(&scene).await, theirs);
+    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    let expected = Pointing {
+        parameter: theirs,
+        ..before
+    };
+    assert_eq!(scene.pointing().await, expected);
     scene.local.shutdown().await;
 }

@@ -8,6 +8,7 @@ use aurora_restore_core::ledger::ToDo;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::{Restore, StepError};
 use local_cloud::rds::Data;
+use pipeline_tests::paths::{FAILS_IN_WAIT_FOR_CLUSTER, REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{Scene, TARGET, seed, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -26,7 +27,7 @@ async fn living(scene: &Scene, hours: Option<u32>) {
         own["expiresAfterHours"] = hours.into();
     }
     let run = scene.restore(scene.request_with(own)).await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
 }
 
 async fn change(scene: &Scene, wanted: Wanted) -> Result<Changed, StepError> {
@@ -253,6 +254,7 @@ async fn a_lifetime_is_never_longer_than_is_deployed() {
             .restore_as(&format!("too-long-{number}"), scene.request_with(own))
             .await;
         run.assert_failed_clean("AR0001");
+        assert_eq!(run.path(), REFUSED_BY_PLAN);
         assert!(run.failure().1.contains("`longestLifetimeHours`"));
     }
     living(&scene, Some(24)).await;
@@ -286,6 +288,7 @@ async fn only_the_target_of_a_restored_restore_is_changed_and_nothing_of_others(
     let (code, said) = refused(change(&scene, Wanted::Now).await);
     assert!(code == "AR0055" && said.contains("still at work"), "{said}");
     running.finished().await;
+    assert_eq!(running.history().states_entered(), SHORTEST);
     // Somebody else's instance, with the restore's tag on it.
     let tag = aws_sdk_rds::types::Tag::builder()
         .key("aurora-restore:restore-id")
@@ -345,10 +348,9 @@ async fn a_target_whose_restore_ended_otherwise_has_no_time_to_change() {
     options.rds.data = Data::Metadata;
     let scene = Scene::with(options).await;
     scene.local.rds.fail_next_restore("incompatible-restore");
-    scene
-        .restore(scene.request())
-        .await
-        .assert_failed_clean("AR0018");
+    let run = scene.restore(scene.request()).await;
+    run.assert_failed_clean("AR0018");
+    assert_eq!(run.path(), FAILS_IN_WAIT_FOR_CLUSTER);
     let (code, said) = refused(change(&scene, Wanted::Later(1)).await);
     assert!(
         code == "AR0055" && said.contains("ended FailedClean"),

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use aurora_restore::local::FINAL_GROUP;
 use aurora_restore_core::fidelity::{SETTINGS, Setting, Verdict};
-use aurora_restore_core::rds::{find_cluster, find_instance};
+use aurora_restore_core::rds::find_instance;
 use aws_sdk_rds::types::{
     CloudwatchLogsExportConfiguration, DatabaseInsightsMode, DbInstance,
     ServerlessV2ScalingConfiguration, Tag,
 };
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST, WITH_READERS};
 use pipeline_tests::{Run, SOURCE, Scene, TARGET, step};
 use serde_json::{Value, json};
 
@@ -139,27 +140,7 @@ async fn make_particular_cluster(scene: &Scene, key: &str) {
         .send()
         .await
         .unwrap();
-    until_available(scene, PARTICULAR).await;
-}
-
-async fn until_available(scene: &Scene, cluster: &str) {
-    let rds = scene.rds();
-    let ready = async || {
-        let found = find_cluster(&rds, cluster).await?;
-        let status = found.as_ref().and_then(|found| found.status());
-        Ok((status == Some("available")).then_some(()))
-    };
-    scene.local.until("the cluster", ready).await.unwrap();
-}
-
-async fn until_instance_available(scene: &Scene, instance: &str) {
-    let rds = scene.rds();
-    let ready = async || {
-        let found = find_instance(&rds, instance).await?;
-        let status = found.as_ref().and_then(|found| found.db_instance_status());
-        Ok((status == Some("available")).then_some(()))
-    };
-    scene.local.until("the instance", ready).await.unwrap();
+    scene.until_available("cluster", PARTICULAR).await;
 }
 
 async fn make_particular_instance(scene: &Scene, number: u8, class: &str, tier: i32, key: &str) {
@@ -184,7 +165,7 @@ async fn make_particular_instance(scene: &Scene, number: u8, class: &str, tier: 
         .send()
         .await
         .unwrap();
-    until_instance_available(scene, &name).await;
+    scene.until_available("db", &name).await;
 }
 
 async fn instances(scene: &Scene, cluster: &str) -> Vec<DbInstance> {
@@ -218,7 +199,7 @@ async fn a_target_has_every_setting_of_its_source() {
     let scene = Scene::real().await;
     let secret = make_particular_source(&scene).await;
     let run = scene.restore(particular_request(&secret)).await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(run.path(), WITH_READERS, "{:?}", run.report.cause);
 
     let otherwise: Vec<(&str, Verdict)> = run
         .report
@@ -275,7 +256,7 @@ async fn rds_falls_back_for_every_setting_that_a_call_leaves_out() {
         .send()
         .await
         .unwrap();
-    until_available(&scene, "bare").await;
+    scene.until_available("cluster", "bare").await;
     rds.create_db_instance()
         .db_instance_identifier("bare-1")
         .db_cluster_identifier("bare")
@@ -284,7 +265,7 @@ async fn rds_falls_back_for_every_setting_that_a_call_leaves_out() {
         .send()
         .await
         .unwrap();
-    until_instance_available(&scene, "bare-1").await;
+    scene.until_available("db", "bare-1").await;
     let (source, bare) = (scene.cluster(PARTICULAR).await, scene.cluster("bare").await);
     let of_source = &instances(&scene, PARTICULAR).await[0];
     let of_bare = &instances(&scene, "bare").await[0];
@@ -419,7 +400,7 @@ async fn change_everything(scene: &Scene) {
         .send()
         .await
         .unwrap();
-    until_instance_available(scene, &format!("{TARGET}-7")).await;
+    scene.until_available("db", &format!("{TARGET}-7")).await;
     rds.modify_db_cluster()
         .db_cluster_identifier(TARGET)
         .engine_version("15.14")
@@ -444,7 +425,7 @@ async fn change_everything(scene: &Scene) {
         .await
         .unwrap();
     scene.sleep(std::time::Duration::from_secs(3600)).await;
-    until_available(scene, TARGET).await;
+    scene.until_available("cluster", TARGET).await;
 }
 
 /// A row of a run's settings.
@@ -468,7 +449,7 @@ async fn what_the_request_wants_otherwise_than_the_source_is_named_as_intended()
         "expiresAfterHours": 2,
     }));
     let run = scene.restore(request).await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(run.path(), WITH_READERS, "{:?}", run.report.cause);
     for (setting, by) in [
         ("port", "target.port"),
         ("class", "target.instances[0].class"),
@@ -518,6 +499,7 @@ async fn a_source_that_cannot_be_seen_needs_a_class_and_has_settings_that_are_no
     let run = scene
         .restore_as("classless", scene.request_with(over))
         .await;
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     let (error, cause) = run.failure();
     assert!(
         error == "AR0001" && cause.contains("target.instanceClass"),
@@ -528,7 +510,7 @@ async fn a_source_that_cannot_be_seen_needs_a_class_and_has_settings_that_are_no
     let run = scene
         .restore_as("with-class", scene.request_with(over))
         .await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     for setting in [
         "subnet group",
         "maintenance window",

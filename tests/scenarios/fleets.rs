@@ -11,7 +11,7 @@ use aurora_restore_core::table::Written;
 use local_cloud::faults::{Fault, Faults};
 use local_cloud::rds::Data;
 use pipeline_tests::fleet::drills;
-use pipeline_tests::{Scene, seed};
+use pipeline_tests::{Scene, failure, seed};
 use serde_json::{Value, json};
 
 /// A member that restores the source into a cluster of its own.
@@ -32,13 +32,6 @@ fn paths(execution: &Execution) -> BTreeMap<String, Vec<String>> {
             (id, child.history().states_entered())
         })
         .collect()
-}
-
-fn failure(execution: &Execution) -> (String, String) {
-    match execution.outcome() {
-        Some(Outcome::Failed { error, cause }) => (error.unwrap(), cause.unwrap()),
-        other => panic!("expected a failure, found {other:?}"),
-    }
 }
 
 /// How often a restore of this id was started.

@@ -1,12 +1,17 @@
 //! Aurora MySQL through the same states: restored, proved, and refused where it is not safe.
 
+use std::time::Duration;
+
 use aurora_restore::deployment::put_parameter;
-use aurora_restore::local::QUIET_MYSQL_GROUP;
+use aurora_restore::local::{LocalOptions, QUIET_MYSQL_GROUP};
+use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
 use aws_sdk_rds::types::Parameter;
-use pipeline_tests::paths::{FAILS_IN_VERIFY, REFUSED_BY_PLAN, SHORTEST};
-use pipeline_tests::{APP_ROLE, MASTER, SOURCE, Scene, TARGET, credentials, step};
+use pipeline_tests::paths::{FAILS_IN_VERIFY, ONE_COPY, REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::{
+    APP_ROLE, MASTER, Run, SOURCE, Scene, TARGET, credentials, pointers, resource_id, step,
+};
 use serde_json::{Value, json};
 
 #[tokio::test(start_paused = true)]
@@ -19,19 +24,11 @@ async fn a_restored_cluster_of_aurora_mysql_holds_the_data_and_answers_only_to_t
     let over = json!({"target": {"logExports": ["error", "slowquery"]}, "checks": checks});
     let run = scene.restore(scene.request_with(over)).await;
 
-    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
-    assert_eq!(run.report.outcome, "Restored");
+    assert_restored(&scene, &run, &SHORTEST, 1000).await;
     run.assert_told("Restored");
     let target = run.report.target.clone().unwrap();
     assert_eq!(target.port, 3306);
-    let (endpoint, master) = (
-        scene.endpoint(TARGET).await,
-        scene.secret(&target.secret_arn).await,
-    );
-    let count = "SELECT count(*) FROM orders";
-    assert_eq!(scene.value(&endpoint, &master, count).await, 1000);
-    assert!(!scene.accepts(&endpoint, &scene.old_master()).await);
-    assert!(!scene.accepts(&endpoint, &scene.old_app()).await);
+    let master = scene.secret(&target.secret_arn).await;
     let source = scene.endpoint(SOURCE).await;
     assert!(
         scene.accepts(&source, &scene.old_master()).await
@@ -55,6 +52,109 @@ async fn a_restored_cluster_of_aurora_mysql_holds_the_data_and_answers_only_to_t
     assert_eq!(group, Some("default.aurora-mysql8.0"));
     let logs = cluster.enabled_cloudwatch_logs_exports();
     assert_eq!(logs, ["error", "slowquery"]);
+    scene.local.shutdown().await;
+}
+
+/// A target whose orders are these, and which the source's passwords do not open.
+async fn assert_restored(scene: &Scene, run: &Run<'_>, path: &[&str], rows: i64) {
+    assert_eq!(run.path(), path, "{:?}", run.report.cause);
+    let target = run.report.target.clone().unwrap();
+    let (endpoint, master) = (
+        scene.endpoint(TARGET).await,
+        scene.secret(&target.secret_arn).await,
+    );
+    let count = "SELECT count(*) FROM orders";
+    assert_eq!(scene.value(&endpoint, &master, count).await, rows);
+    assert!(!scene.accepts(&endpoint, &scene.old_master()).await);
+    assert!(!scene.accepts(&endpoint, &scene.old_app()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_holds_what_is_there_when_it_is_asked_for() {
+    let scene = Scene::mysql().await;
+    let (source, few) = (
+        scene.endpoint(SOURCE).await,
+        "DELETE FROM orders WHERE id > 42",
+    );
+    scene.sql(&source, &scene.old_master(), few).await;
+    let over = json!({"source": {"clone": true}});
+    let run = scene.restore(scene.request_with(over)).await;
+    assert_restored(&scene, &run, &SHORTEST, 42).await;
+    assert_eq!(run.report.source, Some(format!("clone of {SOURCE}")));
+    let (ours, theirs) = (scene.cluster(TARGET).await, scene.cluster(SOURCE).await);
+    assert_eq!(ours.clone_group_id(), theirs.clone_group_id());
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_another_region_is_copied_first() {
+    let scene = Scene::mysql().await;
+    let key = scene.key_in(&scene.local.stack.region).await;
+    let remote = scene.copy_to_region("eu-central-1").await;
+    let over = json!({
+        "source": {"region": "eu-central-1", "snapshot": remote},
+        "target": {"kmsKeyId": key},
+    });
+    let run = scene.restore(scene.request_with(over)).await;
+    assert_restored(&scene, &run, &ONE_COPY, 1000).await;
+    assert_eq!(scene.cluster(TARGET).await.kms_key_id(), Some(&*key));
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_takes_over_the_name_of_a_cluster_that_serves() {
+    let mut scene = Scene::mysql().await;
+    let serving = scene.with_serving().await;
+    let run = scene.restore(scene.request_to_rename()).await;
+    assert_restored(&scene, &run, &SHORTEST, 1000).await;
+    let endpoint = scene.endpoint(TARGET).await;
+    assert_eq!(endpoint.host, serving.endpoint.host, "clients keep it");
+    let ours = scene.cluster(TARGET).await;
+    assert_ne!(resource_id(&ours), serving.resource_id);
+    let retired = RestoreId::parse("restore-1").unwrap();
+    let retired = retired.retired_cluster(TARGET);
+    scene.sleep(Duration::from_secs(1200)).await;
+    let old = scene.cluster(&retired).await;
+    assert_eq!(resource_id(&old), serving.resource_id);
+    assert_eq!(old.status(), Some("stopped"));
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.pointers = pointers::deployed();
+    options.replaceable = "live-staging".to_owned();
+    let mut scene = Scene::mysql_with(options).await;
+    scene.serve_with_pointers("live-staging").await;
+    let run = scene.restore(scene.request_to_point()).await;
+    assert_restored(&scene, &run, &SHORTEST, 1000).await;
+    let endpoint = scene.endpoint(TARGET).await;
+    let now = scene.pointing().await;
+    assert_eq!(
+        (&now.parameter["endpoint"], &now.parameter["port"]),
+        (&json!(endpoint.host), &json!(3306))
+    );
+    assert_eq!(now.record, endpoint.host);
+    assert_eq!(now.connection["engine"], "mysql");
+    let login = credentials(
+        now.connection["username"].as_str().unwrap(),
+        now.connection["password"].as_str().unwrap(),
+    );
+    assert!(scene.accepts(&endpoint, &login).await);
+    scene.local.shutdown().await;
+}
+
+/// MariaDB has nothing that the local cloud could go back in, and says so.
+#[tokio::test(start_paused = true)]
+async fn a_point_in_time_is_refused_by_the_local_cloud_and_nothing_is_left() {
+    let scene = Scene::mysql().await;
+    scene.sleep(Duration::from_secs(1800)).await;
+    let over = json!({"source": {"pointInTime": "latest"}});
+    let run = scene.restore(scene.request_with(over)).await;
+    run.assert_failed_clean("AR0033");
+    let path = [&SHORTEST[..4], &REFUSED_BY_PLAN[2..]].concat();
+    assert_eq!(run.path(), path);
     scene.local.shutdown().await;
 }
 
@@ -82,7 +182,7 @@ async fn the_secret_that_the_pipeline_keeps_names_the_engine_and_its_port() {
     let scene = Scene::mysql().await;
     let over = json!({"credentials": {"master": "secret"}});
     let run = scene.restore(scene.request_with(over)).await;
-    assert_eq!(run.report.outcome, "Restored", "{:?}", run.report.cause);
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     let target = run.report.target.clone().unwrap();
     let secrets = aws_sdk_secretsmanager::Client::new(&scene.local.config);
     let value = secrets.get_secret_value().secret_id(&target.secret_arn);
@@ -103,8 +203,7 @@ async fn a_class_that_is_not_offered_is_refused_before_anything_is_made() {
     let over = json!({"target": {"instanceClass": "db.r4.large"}});
     let run = scene.restore(scene.request_with(over)).await;
     run.assert_failed_clean("AR0016");
-    let path = [&FAILS_IN_VERIFY[..2], &FAILS_IN_VERIFY[12..]].concat();
-    assert_eq!(run.path(), path);
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     scene.local.shutdown().await;
 }
 
@@ -114,6 +213,7 @@ async fn a_log_of_the_other_engine_is_refused_before_anything_is_made() {
     let over = json!({"target": {"logExports": ["postgresql"]}});
     let run = scene.restore(scene.request_with(over)).await;
     run.assert_failed_clean("AR0001");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     let (_, cause) = run.failure();
     assert!(
         cause.contains("target.logExports") && cause.contains("slowquery"),

@@ -226,16 +226,16 @@ async fn a_restore_that_takes_a_free_name_does_what_its_plan_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restore_that_moves_pointers_does_what_its_plan_says() {
-    let (scene, _) = crate::clients::with_pointers().await;
-    let request = crate::clients::request(&scene);
+    let (scene, ..) = crate::clients::with_pointers().await;
+    let request = scene.request_to_point();
     assert_foretold(&scene, "pointer-1", request).await;
     scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restore_that_moves_pointers_and_retires_nothing_does_what_its_plan_says() {
-    let (scene, _) = crate::clients::with_pointers().await;
-    let mut request = crate::clients::request(&scene);
+    let (scene, ..) = crate::clients::with_pointers().await;
+    let mut request = scene.request_to_point();
     request["switch"].as_object_mut().unwrap().remove("retire");
     assert_foretold(&scene, "pointer-1", request).await;
     scene.local.shutdown().await;

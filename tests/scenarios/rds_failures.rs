@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use asl_interpreter::Execution;
-use aurora_restore::deployment;
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::ownership::RESTORE_ID_TAG;
 use local_cloud::ApiError;
 use local_cloud::rds::{Data, Kind, ResourceView, Trouble};
+use pipeline_tests::lender::{LENDER, Lender};
 use pipeline_tests::{SNAPSHOT, SOURCE, Scene, TARGET, seed};
 use serde_json::{Value, json};
 
@@ -141,33 +141,16 @@ impl Stage {
         let scene = &stage.scene;
         let here = scene.key_in(&scene.local.stack.region).await;
         let there = scene.key_in(ELSEWHERE).await;
-        let rds = scene.rds();
-        let made = rds.restore_db_cluster_from_snapshot();
-        let made = made
-            .db_cluster_identifier("vault-prod")
-            .snapshot_identifier(SNAPSHOT);
-        let made = made.engine("aurora-postgresql").kms_key_id(&here);
-        made.send().await.unwrap();
-        stage
-            .until(|view| is(view, "vault-prod", "available"))
-            .await;
-        let taken = rds
-            .create_db_cluster_snapshot()
-            .db_cluster_identifier("vault-prod");
-        let taken = taken.db_cluster_snapshot_identifier("vault-prod-1");
-        taken.send().await.unwrap();
-        stage
-            .until(|view| is(view, "vault-prod-1", "available"))
-            .await;
-        let source = scene.view("cluster-snapshot", "vault-prod-1").arn;
+        let (cluster, snapshot) = scene.keyed(&here).await;
+        let source = scene.view("cluster-snapshot", snapshot).arn;
         let copied = scene.rds_in(ELSEWHERE).copy_db_cluster_snapshot();
         let copied = copied.source_db_cluster_snapshot_identifier(source);
         let copied = copied.target_db_cluster_snapshot_identifier("vault-far");
         copied.kms_key_id(there).send().await.unwrap();
-        stage.until(|view| is(view, "vault-far", "available")).await;
+        scene.until_available("cluster-snapshot", "vault-far").await;
         let own = scene.key_in(&scene.local.stack.region).await;
         let stage = stage.over(json!({
-            "source": {"clusterIdentifier": "vault-prod", "region": ELSEWHERE, "snapshot": "vault-far"},
+            "source": {"clusterIdentifier": cluster, "region": ELSEWHERE, "snapshot": "vault-far"},
             "target": {"kmsKeyId": own},
         }));
         (stage, own)
@@ -608,123 +591,42 @@ mod copies {
 
     #[tokio::test(start_paused = true)]
     async fn a_snapshot_that_is_no_longer_shared_is_not_found() {
-        let (stage, lender) = Lender::and_borrower().await;
+        let (stage, lender) = lent().await;
         stage.hold_up(Kind::SnapshotCopy);
         let execution = stage.start_until("CopySnapshot").await;
-        lender.share(None, Some(&lender.borrower)).await;
+        let borrower = &stage.scene.local.stack.account;
+        lender.share(None, Some(borrower)).await;
         stage.ends(execution, clean("AR0007", 60.0), &[]).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_foreign_key_that_is_withdrawn_while_copying_fails_the_copy() {
-        let (stage, lender) = Lender::and_borrower().await;
+        let (stage, lender) = lent().await;
         let execution = stage.start_until("WaitForCopy").await;
-        lender.let_use_key(&stage, &[]).await;
+        lender.let_use_key(&stage.scene, &[]).await;
         stage.ends(execution, clean("AR0017", 20.0), &[]).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_foreign_key_that_is_withdrawn_between_plan_and_copy_is_named() {
-        let (stage, lender) = Lender::and_borrower().await;
+        let (stage, lender) = lent().await;
         stage.hold_up(Kind::SnapshotCopy);
         let execution = stage.start_until("CopySnapshot").await;
-        lender.let_use_key(&stage, &[]).await;
+        lender.let_use_key(&stage.scene, &[]).await;
         stage.ends(execution, clean("AR0010", 60.0), &[]).await;
     }
 
-    const LENDER: &str = "999988887777";
-
-    /// Another account, with a snapshot under its own key that the pipeline's account may restore.
-    struct Lender {
-        rds: aws_sdk_rds::Client,
-        key: String,
-        borrower: String,
-    }
-
-    impl Lender {
-        async fn and_borrower() -> (Stage, Self) {
-            let stage = Stage::with(|options| {
-                options.flows[0].source_account = Some(LENDER.to_owned());
-            })
-            .await;
-            let own = stage.scene.key_in(&stage.scene.local.stack.region).await;
-            let (local, region) = (&stage.scene.local, &stage.scene.local.stack.region);
-            let root = local.cloud.root_key(LENDER);
-            let config = deployment::sdk_config(&local.cloud, region, &root);
-            let made = local
-                .cloud
-                .world()
-                .call(&caller(&stage), "kms", "TrentService.CreateKey", &json!({}))
-                .await
-                .unwrap();
-            let lender = Self {
-                rds: aws_sdk_rds::Client::new(&config),
-                key: made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned(),
-                borrower: local.stack.account.clone(),
-            };
-            lender.let_use_key(&stage, &[&lender.borrower]).await;
-            let made = lender.rds.create_db_cluster();
-            let made = made.db_cluster_identifier("lent-prod");
-            let made = made.engine("aurora-postgresql").master_username("lender");
-            let made = made.storage_encrypted(true).kms_key_id(&lender.key);
-            made.master_user_password("lender-password")
-                .send()
-                .await
-                .unwrap();
-            stage.until(|view| is(view, "lent-prod", "available")).await;
-            let taken = lender.rds.create_db_cluster_snapshot();
-            let taken = taken.db_cluster_identifier("lent-prod");
-            let taken = taken.db_cluster_snapshot_identifier("lent-prod-1");
-            taken.send().await.unwrap();
-            stage
-                .until(|view| is(view, "lent-prod-1", "available"))
-                .await;
-            lender.share(Some(&lender.borrower), None).await;
-            let arn = stage.scene.view("cluster-snapshot", "lent-prod-1").arn;
-            let stage = stage.over(json!({
-                "source": {"clusterIdentifier": "lent-prod", "snapshot": arn},
-                "target": {"kmsKeyId": own},
-            }));
-            (stage, lender)
-        }
-
-        async fn share(&self, with: Option<&str>, no_longer_with: Option<&str>) {
-            let call = self.rds.modify_db_cluster_snapshot_attribute();
-            let call = call.db_cluster_snapshot_identifier("lent-prod-1");
-            let call = call.attribute_name("restore");
-            call.set_values_to_add(with.map(|account| vec![account.to_owned()]))
-                .set_values_to_remove(no_longer_with.map(|account| vec![account.to_owned()]))
-                .send()
-                .await
-                .unwrap();
-        }
-
-        /// Lets these accounts use the key, and no others.
-        async fn let_use_key(&self, stage: &Stage, accounts: &[&str]) {
-            let roots = [LENDER].iter().chain(accounts);
-            let roots: Vec<String> = roots
-                .map(|account| format!("arn:aws:iam::{account}:root"))
-                .collect();
-            let statement = json!({
-                "Effect": "Allow", "Principal": {"AWS": roots}, "Action": "kms:*", "Resource": "*",
-            });
-            let policy = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
-            let body = json!({"KeyId": self.key, "PolicyName": "default", "Policy": policy});
-            let world = stage.scene.local.cloud.world();
-            let target = "TrentService.PutKeyPolicy";
-            world
-                .call(&caller(stage), "kms", target, &body)
-                .await
-                .unwrap();
-        }
-    }
-
-    fn caller(stage: &Stage) -> local_cloud::Caller {
-        local_cloud::Caller {
-            account: LENDER.to_owned(),
-            region: stage.scene.local.stack.region.clone(),
-            principal: format!("arn:aws:iam::{LENDER}:root"),
-        }
+    /// A restore of a snapshot that another account lends, under its own key.
+    async fn lent() -> (Stage, Lender) {
+        let stage = Stage::with(|options| {
+            options.flows[0].source_account = Some(LENDER.to_owned());
+        })
+        .await;
+        let region = &stage.scene.local.stack.region;
+        let own = stage.scene.key_in(region).await;
+        let lender = Lender::of(&stage.scene, region).await;
+        let over = json!({"source": lender.source(), "target": {"kmsKeyId": own}});
+        (stage.over(over), lender)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use asl_interpreter::{Execution, Outcome};
+use asl_interpreter::Execution;
 use async_trait::async_trait;
 use aurora_restore::deployment::{self, Functions, Schedule};
 use aurora_restore::local::LocalOptions;
@@ -18,7 +18,7 @@ use local_cloud::Request;
 use local_cloud::layer::{Answer, Layer};
 use local_cloud::rds::Data;
 use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
-use pipeline_tests::{SNAPSHOT, Scene, seed, step};
+use pipeline_tests::{SNAPSHOT, Scene, failure, seed, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -90,15 +90,6 @@ impl Two {
         context.aws = Clients::new(deployment::sdk_config(cloud, region, &key));
         context.settings.role_table = Some(TABLE.to_owned());
         context
-    }
-}
-
-fn failure(execution: &Execution) -> (String, String) {
-    match execution.outcome() {
-        Some(Outcome::Failed { error, cause }) => {
-            (error.unwrap_or_default(), cause.unwrap_or_default())
-        }
-        other => panic!("{other:?}"),
     }
 }
 

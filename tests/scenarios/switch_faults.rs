@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use aurora_restore::local::LocalOptions;
+use aurora_restore::local::{FINAL_GROUP, LocalOptions};
 use aurora_restore_core::names::RestoreId;
 use local_cloud::faults::{Call, Fault, Faults, Recorded};
-use pipeline_tests::{Original, Run, Scene, Serving, TARGET, resource_id};
+use pipeline_tests::{
+    Original, Run, Scene, Serving, TARGET, in_virtual_time, open_to, resource_id,
+};
 use serde_json::json;
 
 /// A world with a cluster that serves, a restore that comes in its place, and what was called.
@@ -40,7 +42,7 @@ async fn tried(
     recorded
 }
 
-/// One of the two serves under the name, as the outcome says.
+/// One of the two serves under the name, as the outcome says, and answers to its own password alone.
 async fn assert_one_serves(scene: &Scene, run: &Run<'_>, serving: &Serving) {
     if run.report.outcome == "FailedClean" {
         return scene.assert_serves_as_before(serving).await;
@@ -53,18 +55,19 @@ async fn assert_one_serves(scene: &Scene, run: &Run<'_>, serving: &Serving) {
         resource_id(&scene.cluster(&retired).await),
         serving.resource_id
     );
-    assert_ne!(
-        resource_id(&scene.cluster(TARGET).await),
-        serving.resource_id
-    );
-}
-
-fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    runtime.unwrap().block_on(work)
+    let ours = scene.cluster(TARGET).await;
+    assert_ne!(resource_id(&ours), serving.resource_id);
+    assert_eq!(ours.status(), Some("available"));
+    assert_eq!(open_to(&ours), [FINAL_GROUP]);
+    let endpoint = scene.endpoint(TARGET).await;
+    assert_eq!(endpoint.host, serving.endpoint.host, "clients keep it");
+    let target = run.report.target.as_ref().unwrap();
+    let master = scene.secret(&target.secret_arn).await;
+    let orders = scene.value(&endpoint, &master, "SELECT count(*) FROM orders");
+    assert_eq!(orders.await, 1000);
+    for old in [&serving.master, &scene.old_master()] {
+        assert!(!scene.accepts(&endpoint, old).await);
+    }
 }
 
 #[test]

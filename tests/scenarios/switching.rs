@@ -12,8 +12,9 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::settings::Flow;
 use aws_sdk_rds::types::Tag;
 use local_cloud::Request;
+use local_cloud::faults::{Fault, Faults};
 use local_cloud::layer::{Answer, Layer};
-use pipeline_tests::paths::SHORTEST;
+use pipeline_tests::paths::{FAILS_IN_SWITCH, REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{SOURCE, Scene, TARGET, resource_id, step};
 use serde_json::json;
 
@@ -114,6 +115,7 @@ async fn a_cluster_that_the_deployed_settings_do_not_list_is_not_replaced() {
     let serving = scene.with_serving().await;
     let run = scene.restore(scene.request_to_rename()).await;
     run.assert_failed_clean("AR0046");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;
 }
@@ -206,6 +208,53 @@ async fn a_retired_cluster_is_kept_stopped_and_then_removed_with_a_last_snapshot
     scene.local.shutdown().await;
 }
 
+/// A cluster of this name that is there.
+async fn standing(scene: &Scene, name: &str) -> Option<aws_sdk_rds::types::DbCluster> {
+    let found = aurora_restore_core::rds::find_cluster(&scene.rds(), name).await;
+    found.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_cluster_that_is_not_to_be_stopped_goes_on_running_and_is_removed_in_time() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let mut request = scene.request_to_rename();
+    request["switch"]["retire"]["stopped"] = json!(false);
+    let run = scene.restore(request).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    let retired = id().retired_cluster(TARGET);
+    pass_after(&scene, Duration::from_secs(2 * 86_400)).await;
+    let old = standing(&scene, &retired).await.unwrap();
+    assert_eq!(resource_id(&old), serving.resource_id);
+    let view = scene.view("cluster", &retired);
+    let stopped = view.statuses.iter().any(|(_, status)| status == "stopped");
+    assert_eq!((view.status.as_str(), stopped), ("available", false));
+    let endpoint = scene.endpoint(&retired).await;
+    let rows = scene.value(&endpoint, &serving.master, "SELECT count(*) FROM serving");
+    assert_eq!(rows.await, 1, "its password and its data are as they were");
+    pass_after(&scene, Duration::from_secs(2 * 86_400)).await;
+    assert!(standing(&scene, &retired).await.is_none());
+    scene.local.shutdown().await;
+}
+
+/// The last of the renamings is done and the groups are refused: all of it is taken back.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_was_taken_over_is_given_back_when_the_target_cannot_be_let_in() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let cloud = &scene.local.cloud;
+    let faults = Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    let call = "aurora-restore-switch rds:ModifyDBCluster#3";
+    faults.arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
+    let run = scene.restore(scene.request_to_rename()).await;
+    run.assert_failed_clean("AR0027");
+    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    scene.sleep(Duration::from_secs(600)).await;
+    scene.assert_serves_as_before(&serving).await;
+    scene.local.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_retired_cluster_whose_mark_somebody_takes_is_theirs() {
     let mut scene = Scene::real().await;
@@ -256,12 +305,7 @@ async fn a_retired_cluster_is_kept_longer_by_its_tag() {
     pass_after(&scene, Duration::from_secs(5 * 86_400)).await;
     assert_eq!(scene.cluster(&retired).await.status(), Some("stopped"));
     pass_after(&scene, Duration::from_secs(40 * 86_400)).await;
-    assert!(
-        aurora_restore_core::rds::find_cluster(&rds, &retired)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(standing(&scene, &retired).await.is_none());
     scene.local.shutdown().await;
 }
 

@@ -9,7 +9,10 @@
 
 pub mod fleet;
 pub mod global;
+pub mod lender;
+mod paper;
 pub mod paths;
+pub mod pointers;
 mod replaced;
 
 use std::collections::BTreeMap;
@@ -35,7 +38,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-pub use replaced::{Serving, resource_id};
+pub use replaced::{Serving, open_to, resource_id};
 
 /// The source cluster.
 pub const SOURCE: &str = "orders-prod";
@@ -85,6 +88,8 @@ pub struct Scene {
     pub master_secret_arn: String,
     /// What exists before anything is restored.
     before: Vec<String>,
+    /// Whether clusters hold data.
+    real: bool,
 }
 
 /// A source's data and passwords, made once and put into many scenes.
@@ -152,7 +157,12 @@ impl Scene {
 
     /// The same of Aurora MySQL.
     pub async fn mysql() -> Self {
-        Self::of_engine(LocalOptions::in_process(seed()), Engine::Mysql).await
+        Self::mysql_with(LocalOptions::in_process(seed())).await
+    }
+
+    /// A source of Aurora MySQL in a cloud set up like this.
+    pub async fn mysql_with(options: LocalOptions) -> Self {
+        Self::of_engine(options, Engine::Mysql).await
     }
 
     /// A source in a cloud set up like this.
@@ -161,12 +171,11 @@ impl Scene {
     }
 
     async fn of_engine(options: LocalOptions, engine: Engine) -> Self {
-        let real = options.rds.data == Data::Real;
         let mut scene = Self::empty(options, engine, &canary("master"), &canary("app")).await;
         scene.create_source_cluster().await;
         scene.create_source_instance().await;
-        if real {
-            scene.load().await;
+        if scene.real {
+            scene.load(&scene.endpoint(SOURCE).await).await;
         }
         scene.snapshot(SNAPSHOT).await;
         scene.before = scene.everything();
@@ -188,6 +197,7 @@ impl Scene {
                 .starting_at
                 .get_or_insert_with(|| moment(options.seed));
         }
+        let real = options.rds.data == Data::Real;
         let local = LocalPipeline::start(options).await.unwrap();
         let value = json!({"username": MASTER, "password": old_password}).to_string();
         let secrets = aws_sdk_secretsmanager::Client::new(&local.config);
@@ -205,6 +215,7 @@ impl Scene {
             app_password: app_password.to_owned(),
             master_secret_arn: secret.arn.unwrap(),
             before: Vec::new(),
+            real,
         }
     }
 
@@ -235,12 +246,7 @@ impl Scene {
             .send()
             .await
             .unwrap();
-        let ready = async || {
-            let found = aurora_restore_core::rds::find_cluster(&rds, SOURCE).await?;
-            let status = found.as_ref().and_then(|found| found.status());
-            Ok((status == Some("available")).then_some(()))
-        };
-        self.local.until("the source", ready).await.unwrap();
+        self.until_available("cluster", SOURCE).await;
     }
 
     async fn create_source_instance(&self) {
@@ -253,16 +259,23 @@ impl Scene {
             .send()
             .await
             .unwrap();
-        let ready = async || {
-            let found =
-                aurora_restore_core::rds::find_instance(&rds, &format!("{SOURCE}-1")).await?;
-            let status = found.as_ref().and_then(|found| found.db_instance_status());
-            Ok((status == Some("available")).then_some(()))
-        };
-        self.local.until("the source", ready).await.unwrap();
+        self.until_available("db", &format!("{SOURCE}-1")).await;
     }
 
-    async fn load(&self) {
+    /// Lets time pass until a cluster, an instance (`db`) or a snapshot (`cluster-snapshot`) of any account and
+    /// region is available.
+    pub async fn until_available(&self, kind: &str, id: &str) {
+        for _ in 0..24 * 60 * 6 {
+            if self.view(kind, id).status == "available" {
+                return;
+            }
+            self.sleep(Duration::from_secs(10)).await;
+        }
+        panic!("{kind} {id} is not available after a day");
+    }
+
+    /// Fills a database whose master user and password are the source's.
+    async fn load(&self, endpoint: &Endpoint) {
         let password = &self.app_password;
         let statements = match self.engine {
             Engine::Postgresql => format!(
@@ -278,12 +291,7 @@ impl Scene {
                  SELECT i, md5(i) FROM n"
             ),
         };
-        self.sql(
-            &self.source_endpoint().await,
-            &self.old_master(),
-            &statements,
-        )
-        .await;
+        self.sql(endpoint, &self.old_master(), &statements).await;
     }
 
     /// Takes a snapshot of the source and waits for it.
@@ -294,14 +302,24 @@ impl Scene {
             .db_cluster_identifier(SOURCE)
             .db_cluster_snapshot_identifier(name);
         asked.send().await.unwrap();
-        let ready = async || {
-            let found = aurora_restore_core::rds::find_snapshot(&rds, name).await?;
-            Ok(
-                (found.as_ref().and_then(|found| found.status()) == Some("available"))
-                    .then_some(()),
-            )
-        };
-        self.local.until("the snapshot", ready).await.unwrap();
+        self.until_available("cluster-snapshot", name).await;
+    }
+
+    /// A cluster with the source's data under a key, and a snapshot of it: their names.
+    pub async fn keyed(&self, key: &str) -> (&'static str, &'static str) {
+        let (cluster, snapshot) = ("vault-prod", "vault-prod-1");
+        let rds = self.rds();
+        let made = rds.restore_db_cluster_from_snapshot();
+        let made = made.db_cluster_identifier(cluster);
+        let made = made.snapshot_identifier(SNAPSHOT).engine(self.engine);
+        made.kms_key_id(key).send().await.unwrap();
+        self.until_available("cluster", cluster).await;
+        let taken = rds.create_db_cluster_snapshot();
+        let taken = taken.db_cluster_identifier(cluster);
+        let taken = taken.db_cluster_snapshot_identifier(snapshot);
+        taken.send().await.unwrap();
+        self.until_available("cluster-snapshot", snapshot).await;
+        (cluster, snapshot)
     }
 
     /// Deletes the topic for outcomes.
@@ -673,7 +691,11 @@ impl Scene {
 
     /// Where a cluster listens.
     pub async fn endpoint(&self, id: &str) -> Endpoint {
-        let cluster = self.cluster(id).await;
+        self.endpoint_of(&self.cluster(id).await)
+    }
+
+    /// Where a cluster of any account and region listens.
+    pub fn endpoint_of(&self, cluster: &DbCluster) -> Endpoint {
         let pem = self.local.rds.certificate_authority();
         Endpoint {
             host: cluster.endpoint().unwrap().to_owned(),
@@ -685,10 +707,6 @@ impl Scene {
                 None => DatabaseTls::Disable,
             },
         }
-    }
-
-    async fn source_endpoint(&self) -> Endpoint {
-        self.endpoint(SOURCE).await
     }
 
     /// The source's master user.
@@ -796,15 +814,7 @@ impl Run<'_> {
 
     /// The error's code and the cause of a failed execution.
     pub fn failure(&self) -> (String, String) {
-        match self.execution.outcome() {
-            Some(Outcome::Failed { error, cause }) => {
-                (error.unwrap_or_default(), cause.unwrap_or_default())
-            }
-            other => panic!(
-                "expected a failure, found {other:?} after {:?}",
-                self.path()
-            ),
-        }
+        failure(&self.execution)
     }
 
     /// Asserts a clean failure with this code: named, told, and nothing left behind or lost.
@@ -844,6 +854,28 @@ impl Run<'_> {
             .map(|step| (step.state.clone(), step.outcome.clone()))
             .collect()
     }
+}
+
+/// The error's code and the cause of a failed execution.
+pub fn failure(execution: &Execution) -> (String, String) {
+    match execution.outcome() {
+        Some(Outcome::Failed { error, cause }) => {
+            (error.unwrap_or_default(), cause.unwrap_or_default())
+        }
+        other => {
+            let path = execution.history().states_entered();
+            panic!("expected a failure, found {other:?} after {path:?}")
+        }
+    }
+}
+
+/// Runs on this thread, on a clock that jumps.
+pub fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    runtime.unwrap().block_on(work)
 }
 
 /// The deployed step of this name.

@@ -1,5 +1,6 @@
 //! A cluster that serves, and in whose place a restore comes.
 
+use aurora_restore::local::FINAL_GROUP;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
 use aws_sdk_rds::types::DbCluster;
@@ -34,11 +35,11 @@ impl Scene {
         let made = rds
             .create_db_cluster()
             .db_cluster_identifier(name)
-            .engine("aurora-postgresql")
+            .engine(self.engine)
             .database_name(DATABASE)
             .master_username(MASTER)
             .master_user_password(&password)
-            .vpc_security_group_ids(aurora_restore::local::FINAL_GROUP);
+            .vpc_security_group_ids(FINAL_GROUP);
         made.send().await.unwrap();
         let instance = format!("{name}-1");
         let made = rds
@@ -46,28 +47,20 @@ impl Scene {
             .db_instance_identifier(&instance)
             .db_cluster_identifier(name)
             .db_instance_class("db.r6g.large")
-            .engine("aurora-postgresql");
+            .engine(self.engine);
         made.send().await.unwrap();
-        self.until_instance_available(&instance).await;
+        self.until_available("db", &instance).await;
         let serving = Serving {
             name: name.to_owned(),
             resource_id: resource_id(&self.cluster(name).await),
             endpoint: self.endpoint(name).await,
             master: credentials(MASTER, &password),
         };
-        let table = format!("CREATE TABLE serving AS SELECT '{name}'::text AS name, 1 AS writes");
-        self.sql(&serving.endpoint, &serving.master, &table).await;
+        if self.real {
+            let table = format!("CREATE TABLE serving AS SELECT '{name}' AS name, 1 AS writes");
+            self.sql(&serving.endpoint, &serving.master, &table).await;
+        }
         serving
-    }
-
-    async fn until_instance_available(&self, name: &str) {
-        let rds = self.rds();
-        let ready = async || {
-            let found = aurora_restore_core::rds::find_instance(&rds, name).await?;
-            let status = found.as_ref().and_then(|found| found.db_instance_status());
-            Ok((status == Some("available")).then_some(()))
-        };
-        self.local.until("an instance", ready).await.unwrap();
     }
 
     /// A request that restores the source and takes over the target's name; what was replaced is kept for three days.
@@ -76,19 +69,20 @@ impl Scene {
         self.request_with(json!({"switch": {"mode": "rename", "retire": retire}}))
     }
 
-    /// Asserts that this cluster serves as if nothing had been: the same cluster under the same name, at rest, with
-    /// its data, its password and its tags, and nothing else is there that was not before.
+    /// Asserts that this cluster serves as if nothing had been: the same cluster under the same name, at rest, open to
+    /// who may come in, with its tags, and with its data and its password where there is data; and nothing else is
+    /// there that was not before.
     pub async fn assert_serves_as_before(&self, serving: &Serving) {
         let found = self.cluster(&serving.name).await;
         assert_eq!(resource_id(&found), serving.resource_id);
         assert_eq!(found.status(), Some("available"));
         assert!(found.tag_list().is_empty(), "{:?}", found.tag_list());
-        let writes = self.value(
-            &serving.endpoint,
-            &serving.master,
-            "SELECT count(*) FROM serving",
-        );
-        assert_eq!(writes.await, 1);
+        assert_eq!(open_to(&found), [FINAL_GROUP]);
+        if self.real {
+            let writes = "SELECT count(*) FROM serving";
+            let writes = self.value(&serving.endpoint, &serving.master, writes);
+            assert_eq!(writes.await, 1);
+        }
         assert_eq!(self.new_resources(), Vec::<String>::new());
         assert_eq!(self.lost_resources(), Vec::<String>::new());
     }
@@ -97,4 +91,13 @@ impl Scene {
 /// What tells a cluster from another of its name.
 pub fn resource_id(cluster: &DbCluster) -> String {
     cluster.db_cluster_resource_id().unwrap().to_owned()
+}
+
+/// The security groups through which a cluster is reached now.
+pub fn open_to(cluster: &DbCluster) -> Vec<&str> {
+    let groups = cluster.vpc_security_groups().iter();
+    let active = groups.filter(|group| group.status() == Some("active"));
+    active
+        .filter_map(|group| group.vpc_security_group_id())
+        .collect()
 }
