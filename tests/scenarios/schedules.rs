@@ -206,6 +206,7 @@ async fn a_scheduled_fleet_that_cannot_be_started_is_said_to_be_so() {
     let arn = arn.as_str().unwrap();
     let execution = scene.local.cloud.step_functions().execution(arn).unwrap();
     execution.finished().await;
+    assert_eq!(execution.launch().input["requestedBy"], "schedule weekly");
     let again = scene.invoke(step("start"), event).await.unwrap();
     assert_eq!(again["started"], false);
     let other = fleet(json!({"profiles": "month-*"}));
