@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aurora_restore::deployment::{put_parameter, sdk_config};
 use aurora_restore::local::{FINAL_GROUP, QUARANTINE_GROUP};
 use aurora_restore::plan::{Preview, preview};
 use aurora_restore::remote::Pipeline;
+use aurora_restore_core::approval::Verdict::Approved;
 use aurora_restore_core::{Clock, rds};
 use local_cloud::faults::{Faults, Recorded};
 use pipeline_tests::paths::REFUSED_BY_PLAN;
@@ -238,6 +240,25 @@ async fn a_restore_that_moves_pointers_and_retires_nothing_does_what_its_plan_sa
     let mut request = scene.request_to_point();
     request["switch"].as_object_mut().unwrap().remove("retire");
     assert_foretold(&scene, "pointer-1", request).await;
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_that_somebody_approves_does_what_its_plan_says() {
+    let scene = Scene::real().await;
+    let approval = json!({"required": true, "expiresAfterMinutes": 60});
+    let request = scene.request_with(json!({"approval": approval, "requestedBy": "somebody"}));
+    let foretold = foretell(&scene, "approved-1", &request).await;
+    let heard = listen(&scene);
+    let execution = scene.start("approved-1", request).await;
+    scene.until_state(&execution, "Approve").await;
+    scene.sleep(Duration::from_secs(5)).await;
+    let (pipeline, now) = (&scene.local.pipeline, scene.local.cloud.world().now());
+    let decided = pipeline.decide("approved-1", Approved, Some("as agreed"), "comment", now);
+    decided.await.unwrap();
+    execution.finished().await;
+    let run = scene.run("approved-1", execution).await;
+    assert_came(&foretold, &heard, &run);
     scene.local.shutdown().await;
 }
 
