@@ -1,7 +1,7 @@
 //! Which of two regions restores, and how the other takes over.
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aurora_restore_core::ledger::Status;
+use aurora_restore_core::ledger::{Status, rfc3339};
 use aurora_restore_core::region::{Role, RoleTable};
 use aurora_restore_core::table::Written;
 use aws_config::Region;
@@ -86,12 +86,20 @@ impl Pipeline {
             .role_table(table)
             .activate(was.as_ref(), here, &by, now)
             .await
-            .map_err(|error| anyhow!(error.report()))?;
-        if written == Written::Refused {
-            bail!("somebody else changed the role meanwhile: see `aurora-restore region status`");
-        }
+            .map_err(|error| match error.kind().is_passing() {
+                true => anyhow!(
+                    "{}\nSee who is active with `aurora-restore region status`, and try again",
+                    error.report()
+                ),
+                false => anyhow!(error.report()),
+            })?;
         let role = self.role(table).await?;
         let role = role.context("the role that was written is not there")?;
+        // The SDK tries again when an answer is lost: then its own first write stands in its way.
+        let own = role.active_region == *here && role.by == by && role.since == rfc3339(now);
+        if written == Written::Refused && !own {
+            bail!("somebody else changed the role meanwhile: see `aurora-restore region status`");
+        }
         let left = match &former {
             Some(former) => former.running().await,
             None => Ok(Vec::new()),

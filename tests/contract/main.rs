@@ -177,13 +177,40 @@ fn retries_name_only_transient_errors_and_those_of_lambda_itself() {
     }
 }
 
+/// Once a switch has begun, whatever may pass is raised under `Switching`. Until the next of its calls is through nobody
+/// is reached under the name, so it is tried every few seconds, and not once a minute; a renaming takes minutes, so it
+/// is tried for a quarter of an hour; and then the switch is taken back, so it is not tried for longer.
+#[test]
+fn a_switch_under_way_is_tried_every_few_seconds_for_a_quarter_of_an_hour() {
+    let mut tried = Vec::new();
+    for (name, task) in tasks() {
+        for retry in task["Retry"].as_array().unwrap() {
+            if retry["ErrorEquals"] != json!([Kind::Switching.name()]) {
+                continue;
+            }
+            assert_eq!(retry["BackoffRate"], 1.0, "{name}");
+            let number = |field: &str| retry[field].as_u64().unwrap();
+            let (every, times) = (number("IntervalSeconds"), number("MaxAttempts"));
+            assert_eq!((every, every * times), (5, 900), "{name}");
+            let calls = u64::from(SDK_ATTEMPTS) * (1 + times);
+            assert!(
+                calls <= 550,
+                "{name} makes up to {calls} attempts of one call"
+            );
+            tried.push(name.clone());
+        }
+    }
+    tried.sort_unstable();
+    assert_eq!(tried, ["Switch", "Undo"]);
+}
+
 /// What the SDK and the state machine together make of one call that AWS refuses again and again.
 #[test]
 fn retries_of_the_sdk_and_the_state_machine_multiply_within_bounds() {
     for (name, task) in tasks() {
         let (mut attempts, mut in_an_hour) = (1, 1);
         for retry in task["Retry"].as_array().unwrap() {
-            // A missed heartbeat, or a renaming under way, is the next look, not a call that failed.
+            // A missed heartbeat is the next look, not a call that failed; a switch under way has the bound above.
             let looks = ["States.HeartbeatTimeout", Kind::Switching.name()];
             if retry["ErrorEquals"][0]
                 .as_str()

@@ -1,17 +1,24 @@
 //! Targets that live for hours: warned of, extended, let go, and removed.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aurora_restore::local::LocalOptions;
 use aurora_restore_core::expiry::{self, Changed, Expiry, Wanted};
 use aurora_restore_core::ledger::ToDo;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::{Restore, StepError};
+use local_cloud::Request;
+use local_cloud::layer::{Answer, Layer};
 use local_cloud::rds::Data;
 use pipeline_tests::paths::{FAILS_IN_WAIT_FOR_CLUSTER, REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{Scene, TARGET, seed, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 
 const KEEPER: &str = "arn:aws:sts::123456789012:assumed-role/keepers/one";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -207,35 +214,101 @@ async fn a_target_that_is_extended_as_the_reaper_begins_is_kept_whole_or_goes() 
     scene.local.shutdown().await;
 }
 
+/// Lets one of two that come at once write first: the reaper takes the lock to remove the target, a person writes another
+/// time while nobody holds it.
+struct OneFirst {
+    extension_first: bool,
+    /// Whoever is to be second has come to its write.
+    came: AtomicBool,
+    coming: Notify,
+    /// Somebody's write is answered.
+    written: Notify,
+    seen: Mutex<Vec<&'static str>>,
+}
+
+impl OneFirst {
+    /// Which of the two writes this is, if it is one.
+    fn write(request: &Request) -> Option<&'static str> {
+        let asked = String::from_utf8_lossy(&request.body);
+        let writes = request.json_operation() == Some("TransactWriteItems");
+        match writes {
+            true if asked.contains("EXPIRE#restore-1") => Some("pass"),
+            true if asked.contains("EXPIRY#restore-1") => Some("extension"),
+            _ => None,
+        }
+    }
+
+    fn seen(&self) -> Vec<&'static str> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn first(&self) -> &'static str {
+        match self.extension_first {
+            true => "extension",
+            false => "pass",
+        }
+    }
+}
+
+#[async_trait]
+impl Layer for OneFirst {
+    async fn before(&self, request: &Request) -> ControlFlow<Answer> {
+        match Self::write(request) {
+            Some(write) if write == self.first() => {
+                while !self.came.load(Ordering::Relaxed) {
+                    self.coming.notified().await;
+                }
+            }
+            Some(_) => {
+                self.came.store(true, Ordering::Relaxed);
+                self.coming.notify_one();
+                while self.seen().is_empty() {
+                    self.written.notified().await;
+                }
+            }
+            None => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn after(&self, request: &Request, answer: Answer) -> Answer {
+        if let Some(write) = Self::write(request) {
+            self.seen.lock().unwrap().push(write);
+            self.written.notify_one();
+        }
+        answer
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_extension_and_a_pass_at_once_agree_on_what_happened() {
-    for late in [0, 5, 20, 80] {
+async fn an_extension_and_a_pass_at_once_agree_on_what_happened_whoever_writes_first() {
+    for extension_first in [true, false] {
         let scene = Scene::real().await;
         living(&scene, Some(1)).await;
         scene.reaper_comes(false).await;
         scene.sleep(2 * HOUR).await;
-        let extends = async {
-            scene.sleep(Duration::from_millis(late)).await;
-            change(&scene, Wanted::Later(24)).await
-        };
-        let (changed, _) = tokio::join!(extends, reap(&scene));
+        let order = Arc::new(OneFirst {
+            extension_first,
+            came: AtomicBool::new(false),
+            coming: Notify::new(),
+            written: Notify::new(),
+            seen: Mutex::default(),
+        });
+        scene.local.cloud.world().add_layer(order.clone());
+        // Both have looked before either has written.
+        let (changed, _) = tokio::join!(change(&scene, Wanted::Later(24)), reap(&scene));
+        assert_eq!(order.seen()[0], order.first());
         scene.reaper_comes(true).await;
         scene.sleep(HOUR).await;
-        match changed {
-            Ok(changed) => {
-                assert!(changed.expires_at > now(&scene));
-                assert_eq!(
-                    scene.view("cluster", TARGET).status,
-                    "available",
-                    "{late} ms"
-                );
-                assert_eq!(scene.new_resources().len(), 2, "with its instance");
-                assert_eq!(scene.lock().await["state"]["S"], "released");
-            }
-            Err(error) => {
-                assert_eq!(error.code().id, "AR0055", "{error}");
-                assert_gone(&scene);
-            }
+        if extension_first {
+            assert!(changed.unwrap().expires_at > now(&scene));
+            assert_eq!(scene.view("cluster", TARGET).status, "available");
+            assert_eq!(scene.new_resources().len(), 2, "with its instance");
+            assert_eq!(scene.lock().await["state"]["S"], "released");
+        } else {
+            let (code, said) = refused(changed);
+            assert_eq!(code, "AR0055", "{said}");
+            assert_gone(&scene);
         }
         scene.local.shutdown().await;
     }

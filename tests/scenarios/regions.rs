@@ -1,6 +1,8 @@
 //! One pipeline in two regions, of which one restores. Follows docs/runbooks/region-failover.md.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use asl_interpreter::Execution;
@@ -14,9 +16,10 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::region::{self, Claimant, RoleTable};
 use aurora_restore_core::table::Written;
 use aurora_restore_core::{Clients, Clock, Context};
-use local_cloud::Request;
-use local_cloud::layer::{Answer, Layer};
+use local_cloud::faults::{Call, Fault, Faults};
+use local_cloud::layer::{Answer, Layer, Severed};
 use local_cloud::rds::Data;
+use local_cloud::{ApiError, Request};
 use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
 use pipeline_tests::{SNAPSHOT, Scene, failure, seed, step};
 use serde_json::{Value, json};
@@ -468,6 +471,96 @@ async fn of_two_regions_that_both_take_themselves_for_active_one_gets_the_restor
     let said = format!("neither, first, second, both: {tally:?}");
     assert_eq!(tally[3], 0, "{said}");
     assert!(tally[1] > 0 && tally[2] > 0, "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn plan_comes_again_when_the_other_region_writes_the_same_item_at_once() {
+    let two = Two::metadata().await;
+    let scene = &two.scene;
+    scene.restore_on_paper();
+    two.activate(two.first(), false).await.unwrap();
+    let cloud = &scene.local.cloud;
+    let faults = Faults::new(cloud.world(), cloud.lambda());
+    cloud.world().add_layer(faults.clone());
+    let claims: Call = "aurora-restore-plan dynamodb:PutItem#1".parse().unwrap();
+    faults.arm(claims.clone(), Fault::WrittenElsewhere, &[]);
+    let run = scene.restore(scene.request()).await;
+    assert!(faults.reached(&claims, Fault::WrittenElsewhere));
+    let claim = faults.recorded().into_iter();
+    let claim = claim.filter(|made| made.call == claims);
+    let asked = claim.map(|made| made.request.body).collect::<Vec<_>>();
+    assert!(String::from_utf8_lossy(&asked.concat()).contains("CLAIM#restore-1"));
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    let plan = &run.report.steps[0];
+    assert_eq!((plan.state.as_str(), plan.attempts), ("Plan", 2));
+}
+
+/// What becomes of the writes of people to the role table.
+struct RoleWrites {
+    /// Whether they are refused, because the other region writes; else their first answer is lost.
+    refused: bool,
+    lost: AtomicBool,
+}
+
+impl RoleWrites {
+    fn is_one(request: &Request) -> bool {
+        let asked = String::from_utf8_lossy(&request.body);
+        request.json_operation() == Some("PutItem") && asked.contains(TABLE)
+    }
+}
+
+#[async_trait]
+impl Layer for RoleWrites {
+    async fn before(&self, request: &Request) -> ControlFlow<Answer> {
+        if self.refused && Self::is_one(request) {
+            let text = "One or more items in this request are being modified by a request in another Region.";
+            let error = ApiError::new(400, "ReplicatedWriteConflictException", text);
+            return ControlFlow::Break(Ok(error.to_json_response()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    async fn after(&self, request: &Request, answer: Answer) -> Answer {
+        match Self::is_one(request) && !self.lost.swap(true, Ordering::Relaxed) {
+            true => Err(Severed::Reset),
+            false => answer,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_another_region_writes_at_the_same_moment_is_named_with_what_to_do() {
+    let two = Two::metadata().await;
+    two.activate(two.first(), false).await.unwrap();
+    let refuses = RoleWrites {
+        refused: true,
+        lost: AtomicBool::new(true),
+    };
+    two.scene.local.cloud.world().add_layer(Arc::new(refuses));
+    let said = two.activate(&two.second, false).await.unwrap_err();
+    for word in [
+        "AR0031",
+        "write to table `aurora-restore-role`",
+        "ReplicatedWriteConflictException",
+        "aurora-restore region status",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let role = two.second.role(TABLE).await.unwrap().unwrap();
+    assert_eq!((role.active_region.as_str(), role.epoch), ("eu-west-1", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_activation_whose_answer_is_lost_finds_that_it_was_its_own() {
+    let two = Two::metadata().await;
+    let loses = RoleWrites {
+        refused: false,
+        lost: AtomicBool::new(false),
+    };
+    two.scene.local.cloud.world().add_layer(Arc::new(loses));
+    let activated = two.activate(two.first(), false).await.unwrap();
+    assert_eq!((activated.changed, activated.role.epoch), (true, 1));
+    assert_eq!(activated.role.active_region, "eu-west-1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Restores that succeed.
 
 use aurora_restore::local::FINAL_GROUP;
-use pipeline_tests::paths::{ONE_COPY, SHORTEST, WITH_READERS};
+use pipeline_tests::paths::{ONE_COPY, REFUSED_BY_PLAN, SHORTEST, WITH_READERS};
 use pipeline_tests::{APP_ROLE, SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
 use serde_json::json;
 
@@ -214,6 +214,28 @@ async fn a_profile_is_a_request_with_a_name() {
     assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
     assert_eq!(run.report.profile.as_deref(), Some("nightly"));
     assert_eq!(scene.view("cluster", TARGET).tags.get("team"), Some("data"));
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_profile_with_a_password_in_it_is_neither_put_nor_restored() {
+    let scene = Scene::metadata().await;
+    let over = json!({"credentials": {"password": scene.old_password}});
+    let text = scene.request_with(over).to_string();
+    let refused = scene.local.pipeline.put_profile("careless", &text).await;
+    let refused = format!("{:#}", refused.unwrap_err());
+    assert!(refused.contains("credentials"), "{refused}");
+    assert!(!refused.contains(&scene.old_password), "{refused}");
+    assert_eq!(scene.local.pipeline.profiles().await.unwrap(), []);
+
+    // Somebody puts it there by other means.
+    scene.local.put_profile("careless", &text).await.unwrap();
+    let run = scene.restore(json!({"profile": "careless"})).await;
+    run.assert_failed_clean("AR0003");
+    assert_eq!(run.path(), REFUSED_BY_PLAN);
+    let leaks = scene.leaks(&[&scene.old_password]).into_iter();
+    let elsewhere: Vec<_> = leaks.filter(|place| !place.contains("ssm")).collect();
+    assert_eq!(elsewhere, Vec::<String>::new());
     scene.local.shutdown().await;
 }
 

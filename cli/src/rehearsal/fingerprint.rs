@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::{Endpoint, Engine};
+use postgres::types::{FromSql, Type};
 use postgres::{Client, Error};
 use serde::Serialize;
 
@@ -22,6 +23,19 @@ pub struct Content {
 
 fn as_text<S: serde::Serializer>(checksum: &i128, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(checksum)
+}
+
+/// A checksum as PostgreSQL writes it: a whole number, in text. Anything else is an error.
+pub(super) struct Checksum(pub(super) i128);
+
+impl<'a> FromSql<'a> for Checksum {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?.parse()?))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::TEXT
+    }
 }
 
 /// What a database holds, by table.
@@ -71,14 +85,8 @@ pub fn read(client: &mut Client) -> Result<Fingerprint, Error> {
             row_hash("t")
         );
         let row = transaction.query_one(&sum, &[])?;
-        let checksum: String = row.try_get(1)?;
-        fingerprint.insert(
-            table,
-            Content {
-                rows: row.try_get(0)?,
-                checksum: checksum.parse().unwrap_or_default(),
-            },
-        );
+        let (rows, Checksum(checksum)) = (row.try_get(0)?, row.try_get(1)?);
+        fingerprint.insert(table, Content { rows, checksum });
     }
     Ok(fingerprint)
 }

@@ -152,13 +152,10 @@ pub(super) fn read(session: &mut Session) -> Result<Fingerprint, Error> {
     let mut fingerprint = Fingerprint::new();
     for (table, hash) in hashes {
         let sum = format!("SELECT count(*), coalesce(sum({hash}), 0) FROM {table}");
-        let mut values = values(session, &sum)?.into_iter();
+        let values = values(session, &sum)?;
         let content = Content {
-            rows: values
-                .next()
-                .and_then(|rows| rows.parse().ok())
-                .unwrap_or(0),
-            checksum: values.next().and_then(|sum| sum.parse().ok()).unwrap_or(0),
+            rows: number(values.first())?,
+            checksum: number(values.get(1))?,
         };
         fingerprint.insert(table, content);
     }
@@ -172,10 +169,7 @@ pub(super) fn last_transaction(session: &mut Session) -> Result<usize, Error> {
         session,
         "SELECT coalesce(max(number), 0) FROM audit.changes",
     )?;
-    Ok(found
-        .first()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0))
+    number(found.first())
 }
 
 /// Opens a session for orders to come in over.
@@ -254,15 +248,19 @@ fn hash_of(
     table: &str,
     place: &str,
 ) -> Result<i128, Error> {
-    let hash = hashes.get(table).map_or("0", String::as_str);
+    let hash = hashes.get(table);
+    let hash = hash.ok_or_else(|| Error::Protocol(format!("no columns of {table} are known")))?;
     let found = values(
         session,
         &format!("SELECT {hash} FROM {table} WHERE {place} FOR UPDATE"),
     )?;
-    Ok(found
-        .first()
-        .and_then(|hash| hash.parse().ok())
-        .unwrap_or(0))
+    number(found.first())
+}
+
+/// A number that the server writes.
+fn number<T: std::str::FromStr>(written: Option<&String>) -> Result<T, Error> {
+    let parsed = written.and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| Error::Protocol(format!("expected a number, found {written:?}")))
 }
 
 /// The values of a query's first row.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -14,7 +14,7 @@ use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::{Endpoint, Engine, postgresql};
 use postgres::{Client, Error, Transaction};
 
-use super::fingerprint::{Content, Fingerprint, row_hash};
+use super::fingerprint::{Checksum, Content, Fingerprint, row_hash};
 use super::mysql;
 use super::source::{self, DATABASE, Source};
 
@@ -25,6 +25,7 @@ pub(super) type Effect = BTreeMap<&'static str, Content>;
 #[derive(Debug)]
 pub struct Traffic {
     stop: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
     writer: JoinHandle<anyhow::Result<Vec<Effect>>>,
 }
 
@@ -32,6 +33,8 @@ pub struct Traffic {
 #[derive(Debug, Default)]
 pub struct Written {
     effects: Vec<Effect>,
+    /// So many were committed before the moment that is restored, whatever that moment turns out to be.
+    before: usize,
 }
 
 impl Traffic {
@@ -58,18 +61,30 @@ impl Traffic {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let committed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&committed);
         let (first, came) = mpsc::sync_channel(1);
         let writer = std::thread::spawn(move || {
             let mut effects = Vec::new();
             while effects.len() < most && !stopped.load(Ordering::Relaxed) {
                 effects.push(place(effects.len() as i64 + 1)?);
+                count.store(effects.len(), Ordering::Relaxed);
                 let _ = first.try_send(()); // only the first is waited for
             }
             Ok(effects)
         });
         // If none comes, the writer's end says why.
         let _ = tokio::task::spawn_blocking(move || came.recv()).await?;
-        Ok(Self { stop, writer })
+        Ok(Self {
+            stop,
+            committed,
+            writer,
+        })
+    }
+
+    /// How many have been committed so far, at least.
+    pub fn so_far(&self) -> usize {
+        self.committed.load(Ordering::Relaxed)
     }
 
     /// Lets no more orders come in, without waiting for the last one.
@@ -89,17 +104,37 @@ impl Traffic {
     async fn written(self) -> anyhow::Result<Written> {
         let joined = tokio::task::spawn_blocking(move || self.writer.join()).await?;
         let effects = joined.map_err(|_| anyhow::anyhow!("the source's traffic crashed"))??;
-        Ok(Written { effects })
+        Ok(Written { effects, before: 0 })
     }
 }
 
 impl Written {
-    /// Lets this many orders come in at the source.
+    /// Lets this many orders come in at the source, all of them before the moment that is restored.
     ///
     /// # Errors
     /// When there is no session, or a transaction failed.
     pub async fn orders(source: &Source, count: usize) -> anyhow::Result<Self> {
-        Traffic::start(source, count).await?.written().await
+        let written = Traffic::start(source, count).await?.written().await?;
+        Ok(written.with_before(count))
+    }
+
+    /// The same, of which so many were committed before the moment that is restored.
+    #[must_use]
+    pub fn with_before(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
+    /// What is wrong with a copy whose last transaction is this one, if something is: it lacks what was committed
+    /// before its moment, or has what never came in.
+    pub fn misses(&self, last: usize) -> Option<String> {
+        let expected = self.before..=self.transactions();
+        (!expected.contains(&last)).then(|| {
+            format!(
+                "audit.changes: {last} transactions, expected {} to {}",
+                self.before,
+                self.transactions()
+            )
+        })
     }
 
     /// Transactions in all.
@@ -139,7 +174,7 @@ pub async fn last(
 fn last_transaction(client: &mut Client) -> Result<usize, Error> {
     let row = client.query_one("SELECT coalesce(max(number), 0) FROM audit.changes", &[])?;
     let number: i64 = row.try_get(0)?;
-    Ok(usize::try_from(number).unwrap_or(0))
+    Ok(usize::try_from(number).unwrap_or(0)) // none is negative
 }
 
 fn place_order(client: &mut Client, number: i64) -> Result<Effect, Error> {
@@ -191,10 +226,8 @@ fn insert(
         "INSERT INTO {table} AS t {values} RETURNING {}::text",
         row_hash("t")
     );
-    let hash = transaction
-        .query_one(&statement, &[])?
-        .try_get::<_, String>(0)?;
-    add(effect, table, 1, hash.parse().unwrap_or_default());
+    let Checksum(hash) = transaction.query_one(&statement, &[])?.try_get(0)?;
+    add(effect, table, 1, hash);
     Ok(())
 }
 
@@ -207,14 +240,12 @@ fn take_from_stock(
     let hash = row_hash("t");
     let place = format!("warehouse_id = 1 AND product_id = {product}");
     let before = format!("SELECT {hash}::text FROM shop.stock t WHERE {place} FOR UPDATE");
-    let before: String = transaction.query_one(&before, &[])?.try_get(0)?;
+    let Checksum(before) = transaction.query_one(&before, &[])?.try_get(0)?;
     let after = format!(
         "UPDATE shop.stock t SET quantity = quantity + 1 WHERE {place} RETURNING {hash}::text"
     );
-    let after: String = transaction.query_one(&after, &[])?.try_get(0)?;
-    let change =
-        after.parse::<i128>().unwrap_or_default() - before.parse::<i128>().unwrap_or_default();
-    add(effect, "shop.stock", 0, change);
+    let Checksum(after) = transaction.query_one(&after, &[])?.try_get(0)?;
+    add(effect, "shop.stock", 0, after - before);
     Ok(())
 }
 
@@ -222,4 +253,24 @@ pub(super) fn add(effect: &mut Effect, table: &'static str, rows: i64, checksum:
     let content = effect.entry(table).or_default();
     content.rows += rows;
     content.checksum += checksum;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_lacks_what_was_committed_before_its_moment_is_no_equal() {
+        let written = Written {
+            effects: vec![Effect::new(); 9],
+            before: 4,
+        };
+        assert_eq!(
+            written.misses(0).as_deref(),
+            Some("audit.changes: 0 transactions, expected 4 to 9")
+        );
+        assert!(written.misses(3).is_some());
+        assert_eq!((written.misses(4), written.misses(9)), (None, None));
+        assert!(written.misses(10).is_some());
+    }
 }

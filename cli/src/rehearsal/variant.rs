@@ -52,7 +52,12 @@ pub(super) enum Writes {
     /// No more.
     Over(Written),
     /// Still something, until the restored cluster is cut off from the source.
-    Going(Traffic),
+    Going {
+        /// The orders.
+        traffic: Traffic,
+        /// So many had come in before anything was restored.
+        before: usize,
+    },
 }
 
 /// The state in which the restored cluster has the data that it keeps.
@@ -61,7 +66,7 @@ const CUT_OFF_IN: &str = "AddInstances";
 impl Writes {
     /// Ends them once nothing that comes in can be in the restored cluster any more.
     pub(super) fn entered(&self, state: &str) {
-        if let Self::Going(traffic) = self
+        if let Self::Going { traffic, .. } = self
             && state == CUT_OFF_IN
         {
             traffic.halt();
@@ -75,7 +80,7 @@ impl Writes {
     pub(super) async fn end(self) -> Result<Written> {
         match self {
             Self::Over(written) => Ok(written),
-            Self::Going(traffic) => traffic.stop().await,
+            Self::Going { traffic, before } => Ok(traffic.stop().await?.with_before(before)),
         }
     }
 }
@@ -209,9 +214,12 @@ async fn of_life(
     sample: bool,
     tell: &mut impl FnMut(Progress),
 ) -> Result<Prepared> {
-    let writes = match sample {
-        true => Writes::Going(Traffic::at(source).await?),
-        false => Writes::Over(Written::default()),
+    let writes = if sample {
+        let traffic = Traffic::at(source).await?;
+        let before = traffic.so_far();
+        Writes::Going { traffic, before }
+    } else {
+        Writes::Over(Written::default())
     };
     tell(Progress::Note(format!(
         "life       {SOURCE_CLUSTER} is cloned while transactions come in"
@@ -233,9 +241,10 @@ async fn snapshot_under_traffic(
         return Ok(Written::default());
     }
     let traffic = Traffic::at(source).await?;
+    let before = traffic.so_far();
     let taken = source.snapshot(local, SNAPSHOT).await;
     let written = traffic.stop().await?;
-    taken.map(|()| written)
+    taken.map(|()| written.with_before(before))
 }
 
 /// Copies the snapshot to the other region, as people do who keep backups there; its ARN.

@@ -378,6 +378,30 @@ mod tests {
         assert_eq!(blamed.code().id, "AR0001");
     }
 
+    /// There is no field for one, and what is not a field is refused; the refusal does not repeat it.
+    #[test]
+    fn a_secret_has_no_place_in_a_profile() {
+        for path in [
+            "/masterPassword",
+            "/source/masterUserPassword",
+            "/target/masterUserPassword",
+            "/credentials/password",
+            "/credentials/masterUserPassword",
+            "/switch/password",
+        ] {
+            let mut profile = nightly(&json!([]));
+            let (parent, field) = path.rsplit_once('/').unwrap();
+            let key = parent.trim_start_matches('/');
+            if !key.is_empty() && profile[key].is_null() {
+                profile[key] = json!({});
+            }
+            profile.pointer_mut(parent).unwrap()[field] = json!("canary-in-a-profile");
+            let refused = Profile::read(&profile.to_string()).unwrap_err();
+            assert!(refused.contains(field), "{path}: {refused}");
+            assert!(!refused.contains("canary"), "{path}: {refused}");
+        }
+    }
+
     #[test]
     fn a_profile_name_cannot_climb_out_of_its_path() {
         let error = name(&json!({"profile": "../secrets"})).unwrap_err();

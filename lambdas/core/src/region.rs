@@ -22,10 +22,7 @@ const CLAIM: &str = "CLAIM";
 
 /// The table that both regions see.
 #[derive(Debug)]
-pub struct RoleTable {
-    table: Table,
-    name: String,
-}
+pub struct RoleTable(Table);
 
 /// Which region is active.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -55,11 +52,7 @@ pub struct Claimant<'a> {
 impl RoleTable {
     /// The table of this name, as a region's replica has it.
     pub fn new(client: aws_sdk_dynamodb::Client, name: impl Into<String>) -> Self {
-        let name = name.into();
-        Self {
-            table: Table::new(client, name.clone()),
-            name,
-        }
+        Self(Table::new(client, name))
     }
 
     /// The table of this pipeline; `None` when it is deployed in one region only.
@@ -73,8 +66,7 @@ impl RoleTable {
     /// # Errors
     /// What DynamoDB refuses.
     pub async fn role(&self) -> Result<Option<Role>, StepError> {
-        let found = self.table.get(ROLE, ROLE).await;
-        let found = found.map_err(|error| self.named(error))?;
+        let found = self.0.get(ROLE, ROLE).await?;
         Ok(found.map(|item| {
             let text = |name: &str| item.text(name).unwrap_or_default().to_owned();
             Role {
@@ -109,8 +101,7 @@ impl RoleTable {
                 .name("epoch")
                 .number("epoch", epoch),
         };
-        let written = self.table.put(item, Some(condition)).await;
-        written.map_err(|error| self.named(error))
+        self.0.put(item, Some(condition)).await
     }
 
     /// Takes a restore's id for this region's execution: once, and for good.
@@ -129,12 +120,10 @@ impl RoleTable {
             .with("startedAt", claimant.started_at)
             .with("executionArn", claimant.execution_arn)
             .with("claimedAt", rfc3339(now));
-        let written = self.table.put(item, Some(Condition::absent())).await;
-        if written.map_err(|error| self.named(error))? == Written::Yes {
+        if self.0.put(item, Some(Condition::absent())).await? == Written::Yes {
             return Ok(());
         }
-        let found = self.table.get(&key, CLAIM).await;
-        let found = found.map_err(|error| self.named(error))?;
+        let found = self.0.get(&key, CLAIM).await?;
         let found = found.ok_or_else(|| {
             StepError::defect(format!("the claim of `{}` went away", claimant.id.as_str()))
         })?;
@@ -156,11 +145,6 @@ impl RoleTable {
                 text("startedAt"),
             ),
         ))
-    }
-
-    fn named(&self, error: StepError) -> StepError {
-        let text = format!("role table `{}`: {}", self.name, error.message());
-        StepError::new(error.code(), text).caused_by(error)
     }
 }
 

@@ -181,7 +181,7 @@ impl Table {
         match answer {
             Ok(answer) => Ok(answer.item.map(Item)),
             Err(error) => Err(StepError::from_sdk(
-                format!("read `{pk}/{sk}` from the state table"),
+                format!("read `{pk}/{sk}` from table `{}`", self.name),
                 error,
             )),
         }
@@ -208,7 +208,7 @@ impl Table {
         let mut items = Vec::new();
         while let Some(item) = pages.next().await {
             items.push(Item(item.map_err(|error| {
-                StepError::from_sdk(format!("read `{pk}` from the state table"), error)
+                StepError::from_sdk(format!("read `{pk}` from table `{}`", self.name), error)
             })?));
         }
         Ok(items)
@@ -221,7 +221,7 @@ impl Table {
     pub async fn first(&self, pk: &str, prefix: &str, most: i32) -> Result<Vec<Item>, StepError> {
         let found = self.partition(pk, prefix).limit(most).send().await;
         let found = found.map_err(|error| {
-            StepError::from_sdk(format!("read `{pk}` from the state table"), error)
+            StepError::from_sdk(format!("read `{pk}` from table `{}`", self.name), error)
         })?;
         let items = found.items.unwrap_or_default();
         Ok(items.into_iter().map(Item).collect())
@@ -272,7 +272,7 @@ impl Table {
             .await;
         let found = found.map_err(|error| {
             StepError::from_sdk(
-                format!("read the index `{index}` of the state table"),
+                format!("read the index `{index}` of table `{}`", self.name),
                 error,
             )
         })?;
@@ -321,7 +321,10 @@ impl Table {
             Err(error) if wire_code(&error) == Some("ConditionalCheckFailedException") => {
                 Ok(Written::Refused)
             }
-            Err(error) => Err(StepError::from_sdk("write to the state table", error)),
+            Err(error) => Err(StepError::from_sdk(
+                format!("write to table `{}`", self.name),
+                error,
+            )),
         }
     }
 
@@ -370,7 +373,10 @@ impl Table {
         {
             Ok(_) => Ok(Written::Yes),
             Err(error) if condition_failed(&error) => Ok(Written::Refused),
-            Err(error) => Err(StepError::from_sdk("write to the state table", error)),
+            Err(error) => Err(StepError::from_sdk(
+                format!("write to table `{}`", self.name),
+                error,
+            )),
         }
     }
 }

@@ -50,10 +50,13 @@ pub enum Fault {
     StaleRead,
     /// Every attempt of the call is reset before the service sees it, and the first reaches the service later.
     LandsLate,
+    /// Every attempt of the call is refused, because a request in another region writes the same item: of a global
+    /// table with strong consistency, and so of none that a restore in one region meets.
+    WrittenElsewhere,
 }
 
 impl Fault {
-    /// Every kind.
+    /// Every kind that a restore in one region meets.
     pub const ALL: [Self; 20] = [
         Self::ThrottledOnce,
         Self::ThrottledEightTimes,
@@ -108,6 +111,7 @@ impl Fault {
             Self::InvokedLate => "invoked-late",
             Self::StaleRead => "stale-read",
             Self::LandsLate => "lands-late",
+            Self::WrittenElsewhere => "written-elsewhere",
         }
     }
 

@@ -276,9 +276,11 @@ impl Armed {
             | Fault::InvokedAgain
             | Fault::InvokedLate => State::Attempts(1),
             Fault::ThrottledEightTimes => State::Attempts(8),
-            Fault::ConnectionRefused | Fault::HangBefore | Fault::HangAfter | Fault::LandsLate => {
-                State::ThisCall(attempt.sdk_call.to_owned())
-            }
+            Fault::ConnectionRefused
+            | Fault::HangBefore
+            | Fault::HangAfter
+            | Fault::LandsLate
+            | Fault::WrittenElsewhere => State::ThisCall(attempt.sdk_call.to_owned()),
             Fault::UnavailableForTheInvocation | Fault::ExpiredToken => {
                 State::ThisInvocation(attempt.invocation.clone())
             }
@@ -346,6 +348,7 @@ impl Layer for Faults {
                 ControlFlow::Break(wire::access_denied(request, &call.operation))
             }
             Fault::ExpiredToken => ControlFlow::Break(wire::expired_token(request)),
+            Fault::WrittenElsewhere => ControlFlow::Break(wire::written_elsewhere(request)),
             Fault::ConnectionRefused => ControlFlow::Break(Err(Severed::Refused)),
             Fault::ResetBefore => ControlFlow::Break(Err(Severed::Reset)),
             Fault::HangBefore => ControlFlow::Break(hang().await),

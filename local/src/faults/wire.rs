@@ -60,3 +60,10 @@ pub(super) fn expired_token(request: &Request) -> Answer {
         answer(request, 400, "ExpiredTokenException", text)
     }
 }
+
+/// DynamoDB, "ReplicatedWriteConflictException": an item is being modified by a request in another region.
+pub(super) fn written_elsewhere(request: &Request) -> Answer {
+    let text =
+        "One or more items in this request are being modified by a request in another Region.";
+    answer(request, 400, "ReplicatedWriteConflictException", text)
+}
