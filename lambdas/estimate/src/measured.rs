@@ -37,7 +37,7 @@ pub const WHOLE_RESTORE: Counts = Counts {
     transitions: 40,
     history_events: 175,
     invocations: 43,
-    calls: 405,
+    calls: 430,
     write_units: 185,
     read_units: 395,
     secret_calls: 16,

@@ -85,8 +85,8 @@ fn the_pipeline_adds_what_is_counted_of_a_restore() {
     assert_eq!(restore_of(&bill, "state transitions"), usd("0.001")); // 40 / 1,000 x 0.025
     assert_eq!(WHOLE_RESTORE.invocations, 43);
     assert_eq!(restore_of(&bill, "invocations"), usd("0.000009")); // 43 / 1,000,000 x 0.20
-    assert_eq!(WHOLE_RESTORE.calls, 405);
-    assert_eq!(restore_of(&bill, "time of functions"), usd("0.000169")); // 405 x 0.1 s x 0.25 GiB x 0.0000166667
+    assert_eq!(WHOLE_RESTORE.calls, 430);
+    assert_eq!(restore_of(&bill, "time of functions"), usd("0.000179")); // 430 x 0.1 s x 0.25 GiB x 0.0000166667
     assert_eq!(WHOLE_RESTORE.write_units, 185);
     assert_eq!(
         restore_of(&bill, "writes to the state table"),
