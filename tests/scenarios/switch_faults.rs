@@ -210,9 +210,11 @@ impl Trial {
         }
         let execution = scene.start("restore-1", request).await;
         if let (TakenBack::Reaper, Some((call, fault))) = (self.back, &trouble) {
+            scene.until_state(&execution, "WaitForInstances").await;
+            // Switch is tried again within two seconds: it is stopped before that, or goes on to where nothing is taken back.
             while !faults.reached(call, *fault) {
                 assert!(execution.outcome().is_none(), "{:?}", execution.outcome());
-                scene.sleep(Duration::from_millis(200)).await;
+                scene.sleep(Duration::from_millis(5)).await;
             }
             scene.reaper_comes(true).await;
             scene.stop(&execution).await;
