@@ -9,7 +9,7 @@ use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::{Endpoint, postgresql};
 use aws_sdk_route53::types::ChangeAction;
 use local_cloud::route53::zone_id;
-use pipeline_tests::paths::{FAILS_IN_SWITCH, REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST, failing_in};
 use pipeline_tests::pointers::{self, CONNECTION, PARAMETER, Pointing, RECORD};
 use pipeline_tests::{DATABASE, Scene, Serving, TARGET, resource_id, step};
 use serde_json::json;
@@ -323,7 +323,7 @@ async fn a_pointer_that_cannot_be_looked_at_keeps_no_other_from_moving_back() {
     deny(&scene, &["switch route53:POST", "cleanup route53:GET"]);
     let run = scene.restore(scene.request_to_point()).await;
     run.assert_failed_clean("AR0027");
-    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    assert_eq!(run.path(), failing_in("Switch"));
     assert_eq!(scene.pointing().await, before);
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;
@@ -335,7 +335,7 @@ async fn pointers_move_back_when_the_last_of_them_cannot_be_moved() {
     deny(&scene, &["switch route53:POST"]);
     let run = scene.restore(scene.request_to_point()).await;
     run.assert_failed_clean("AR0027");
-    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    assert_eq!(run.path(), failing_in("Switch"));
     assert_eq!(scene.pointing().await, before);
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;
@@ -351,7 +351,7 @@ async fn a_pointer_that_somebody_else_moved_meanwhile_is_left_to_them_and_named(
     execution.finished().await;
     let run = scene.run("restore-1", execution).await;
     run.assert_failed_clean("AR0047");
-    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    assert_eq!(run.path(), failing_in("Switch"));
     let expected = Pointing {
         parameter: theirs,
         ..before

@@ -14,7 +14,7 @@ use aurora_restore_core::{Restore, StepError};
 use local_cloud::Request;
 use local_cloud::layer::{Answer, Layer};
 use local_cloud::rds::Data;
-use pipeline_tests::paths::{FAILS_IN_WAIT_FOR_CLUSTER, REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST, failing_in};
 use pipeline_tests::{Scene, TARGET, seed, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -423,7 +423,7 @@ async fn a_target_whose_restore_ended_otherwise_has_no_time_to_change() {
     scene.local.rds.fail_next_restore("incompatible-restore");
     let run = scene.restore(scene.request()).await;
     run.assert_failed_clean("AR0018");
-    assert_eq!(run.path(), FAILS_IN_WAIT_FOR_CLUSTER);
+    assert_eq!(run.path(), failing_in("WaitForCluster"));
     let (code, said) = refused(change(&scene, Wanted::Later(1)).await);
     assert!(
         code == "AR0055" && said.contains("ended FailedClean"),

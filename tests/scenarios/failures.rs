@@ -5,7 +5,7 @@ use std::time::Duration;
 use local_cloud::ApiError;
 use local_cloud::faults::{Fault, Faults};
 use local_cloud::rds::{Kind, Trouble};
-use pipeline_tests::paths::REFUSED_BY_PLAN;
+use pipeline_tests::paths::{REFUSED_BY_PLAN, failing_in};
 use pipeline_tests::{SOURCE, Scene, TARGET, quarantine};
 use serde_json::json;
 
@@ -201,22 +201,7 @@ async fn a_restore_that_fails_in_rds_is_undone() {
         "{}",
         run.failure().1
     );
-    assert_eq!(
-        run.path(),
-        [
-            "Begin",
-            "Plan",
-            "IsCopyNeeded",
-            "RestoreCluster",
-            "WaitForCluster",
-            "Undo",
-            "WaitForUndo",
-            "IsUndoDone",
-            "NotifyFailure",
-            "HowDidItEnd",
-            "FailedClean"
-        ]
-    );
+    assert_eq!(run.path(), failing_in("WaitForCluster"));
     assert_eq!(run.report.removed, [format!("DB cluster {TARGET}")]);
     assert_eq!(
         scene.view("cluster", TARGET).security_group_history.len(),

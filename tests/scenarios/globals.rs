@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aurora_restore_core::names::RestoreId;
 use pipeline_tests::global::{ELSEWHERE, GLOBAL};
-use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST, failing_in};
 use pipeline_tests::{SOURCE, Scene, TARGET, resource_id, step};
 use serde_json::{Value, json};
 
@@ -127,17 +127,7 @@ async fn a_cluster_that_becomes_a_member_before_the_switch_keeps_its_name() {
     execution.finished().await;
     let run = scene.run("restore-1", execution).await;
     run.assert_failed_clean("AR0066");
-    let before_switch = SHORTEST.iter().position(|state| *state == "Switch");
-    let forth = &SHORTEST[..=before_switch.unwrap()];
-    let back = [
-        "Undo",
-        "WaitForUndo",
-        "IsUndoDone",
-        "NotifyFailure",
-        "HowDidItEnd",
-        "FailedClean",
-    ];
-    assert_eq!(run.path(), [forth, &back].concat());
+    assert_eq!(run.path(), failing_in("Switch"));
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;
 }

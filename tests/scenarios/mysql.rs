@@ -8,7 +8,7 @@ use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
 use aws_sdk_rds::types::Parameter;
-use pipeline_tests::paths::{FAILS_IN_VERIFY, ONE_COPY, REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{ONE_COPY, REFUSED_BY_PLAN, SHORTEST, failing_in};
 use pipeline_tests::{
     APP_ROLE, MASTER, Run, SOURCE, Scene, TARGET, credentials, pointers, resource_id, step,
 };
@@ -153,7 +153,7 @@ async fn a_point_in_time_is_refused_by_the_local_cloud_and_nothing_is_left() {
     let over = json!({"source": {"pointInTime": "latest"}});
     let run = scene.restore(scene.request_with(over)).await;
     run.assert_failed_clean("AR0033");
-    let path = [&SHORTEST[..4], &REFUSED_BY_PLAN[2..]].concat();
+    let path = failing_in("RestoreCluster");
     assert_eq!(run.path(), path);
     scene.local.shutdown().await;
 }
@@ -232,7 +232,7 @@ async fn a_check_that_is_no_query_fails_the_run_and_changes_nothing() {
     run.assert_failed_clean("AR0023");
     let (_, cause) = run.failure();
     assert!(cause.contains("SQLSTATE 42000 (error 1064)"), "{cause}");
-    assert_eq!(run.path(), FAILS_IN_VERIFY);
+    assert_eq!(run.path(), failing_in("Verify"));
     scene.local.shutdown().await;
 }
 

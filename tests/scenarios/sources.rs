@@ -8,9 +8,7 @@ use aurora_restore_core::names::RestoreId;
 use aws_sdk_rds::types::DbCluster;
 use local_cloud::rds::{AuditRecord, Data};
 use pipeline_tests::lender::{LENDER, Lender};
-use pipeline_tests::paths::{
-    FAILS_IN_WAIT_FOR_CLUSTER, ONE_COPY, REFUSED_BY_PLAN, SHORTEST, TWO_COPIES,
-};
+use pipeline_tests::paths::{ONE_COPY, REFUSED_BY_PLAN, SHORTEST, TWO_COPIES, UNDONE, failing_in};
 use pipeline_tests::{Run, SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -191,7 +189,7 @@ async fn a_clone_that_fails_is_removed() {
     scene.local.rds.fail_next_restore("cloning-failed");
     let run = scene.restore(from(&scene, json!({"clone": true}))).await;
     run.assert_failed_clean("AR0018");
-    assert_eq!(run.path(), FAILS_IN_WAIT_FOR_CLUSTER);
+    assert_eq!(run.path(), failing_in("WaitForCluster"));
     assert!(run.failure().1.contains("cloning-failed"));
     scene.local.shutdown().await;
 }
@@ -582,7 +580,7 @@ async fn both_copies_are_removed_when_what_comes_after_them_fails() {
     scene.local.rds.fail_next_restore("incompatible-restore");
     let run = scene.restore(request).await;
     run.assert_failed_clean("AR0018");
-    let path = [&TWO_COPIES[..10], &FAILS_IN_WAIT_FOR_CLUSTER[4..]].concat();
+    let path = [&TWO_COPIES[..=10], &UNDONE].concat();
     assert_eq!(run.path(), path);
     scene.local.shutdown().await;
 }

@@ -14,7 +14,7 @@ use aws_sdk_rds::types::Tag;
 use local_cloud::Request;
 use local_cloud::faults::{Fault, Faults};
 use local_cloud::layer::{Answer, Layer};
-use pipeline_tests::paths::{FAILS_IN_SWITCH, REFUSED_BY_PLAN, SHORTEST};
+use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST, failing_in};
 use pipeline_tests::{SOURCE, Scene, TARGET, resource_id, step};
 use serde_json::json;
 
@@ -249,7 +249,7 @@ async fn a_name_that_was_taken_over_is_given_back_when_the_target_cannot_be_let_
     faults.arm(call.parse().unwrap(), Fault::AccessDenied, &[]);
     let run = scene.restore(scene.request_to_rename()).await;
     run.assert_failed_clean("AR0027");
-    assert_eq!(run.path(), FAILS_IN_SWITCH);
+    assert_eq!(run.path(), failing_in("Switch"));
     scene.sleep(Duration::from_secs(600)).await;
     scene.assert_serves_as_before(&serving).await;
     scene.local.shutdown().await;

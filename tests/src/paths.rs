@@ -145,13 +145,8 @@ pub const NOT_APPROVED: [&str; 10] = [
     "FailedClean",
 ];
 
-/// Of a restore whose cluster comes to nothing: it is removed.
-pub const FAILS_IN_WAIT_FOR_CLUSTER: [&str; 11] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
+/// The way back, where everything can be undone.
+pub const UNDONE: [&str; 6] = [
     "Undo",
     "WaitForUndo",
     "IsUndoDone",
@@ -160,47 +155,14 @@ pub const FAILS_IN_WAIT_FOR_CLUSTER: [&str; 11] = [
     "FailedClean",
 ];
 
-/// Of a restore that fails in Verify, and leaves nothing.
-pub const FAILS_IN_VERIFY: [&str; 18] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
-
-/// Of a restore that fails in Switch, is taken back, and leaves nothing.
-pub const FAILS_IN_SWITCH: [&str; 19] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
+/// Of a restore on the shortest path that fails in this state, and leaves nothing.
+///
+/// # Panics
+/// When the state is not on that path.
+pub fn failing_in(state: &str) -> Vec<&'static str> {
+    let mut path = SHORTEST.to_vec();
+    let place = path.iter().position(|on_the_path| *on_the_path == state);
+    path.truncate(place.unwrap() + 1);
+    path.extend(UNDONE);
+    path
+}

@@ -137,6 +137,8 @@ class Stacks(unittest.TestCase):
 
     def test_the_settings_are_what_the_parameters_say(self):
         value = self.client("ssm").get_parameter(Name=self.outputs["SettingsParameterName"])["Parameter"]["Value"]
+        functions = self.functions()
+        changing = ("copy-snapshot", "restore", "reset-credentials", "switch", "cleanup", "notify")
         self.assertEqual(
             json.loads(value),
             {
@@ -149,6 +151,8 @@ class Stacks(unittest.TestCase):
                 "longestLifetimeHours": None,
                 "expiryWarningHours": 24,
                 "databaseTls": {"mode": "verify-full"},
+                "roleTable": "",
+                "functionRoles": {step: functions[f"restores-{step}"]["Role"] for step in changing},
             },
         )
 
