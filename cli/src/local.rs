@@ -154,7 +154,9 @@ impl LocalPipeline {
         let cloud = cloud.start();
         let rds = cloud.add_rds(rds)?;
         let server = match options.port {
-            Some(port) => Some(cloud.serve_on(port).await?),
+            Some(port) => Some(cloud.serve_on(port).await.with_context(|| {
+                format!("cannot serve on port {port} of 127.0.0.1; choose another with `--port`, 0 for any")
+            })?),
             None => None,
         };
         let stack = Stack {

@@ -1,6 +1,7 @@
 //! Which of two regions restores, and how the other takes over.
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use aurora_restore_core::errors::AR0033;
 use aurora_restore_core::ledger::{Status, rfc3339};
 use aurora_restore_core::region::{Role, RoleTable};
 use aurora_restore_core::table::Written;
@@ -45,7 +46,14 @@ impl Pipeline {
     /// What DynamoDB refuses: among it that there is no such table.
     pub async fn role(&self, table: &str) -> Result<Option<Role>> {
         let role = self.role_table(table).role().await;
-        role.map_err(|error| anyhow!(error.report()))
+        // A table that is not there is the commonest reason, and no field of a request.
+        role.map_err(|error| match *error.code() == AR0033 {
+            true => anyhow!(
+                "{}\nA pipeline in one region has no such table, and is always active; one in two may call it otherwise: name it with `--role-table`",
+                error.message()
+            ),
+            false => anyhow!(error.report()),
+        })
     }
 
     /// Makes this pipeline's region the active one.

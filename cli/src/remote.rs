@@ -11,7 +11,7 @@ use aurora_restore_core::logs::LogSink;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::report::{self, Report};
 use aurora_restore_core::table::Table;
-use aurora_restore_core::{Clients, Clock, Context};
+use aurora_restore_core::{Clients, Clock, Context, StepError};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
@@ -394,7 +394,11 @@ impl Pipeline {
             .send();
         let mut restores = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = item.context("cannot list restores")?;
+            let item = item.map_err(|error| {
+                let table = self.stack.table();
+                let error = StepError::from_sdk(format!("list restores in table `{table}`"), error);
+                anyhow!("{}", error.message())
+            })?;
             let text = |name: &str| {
                 item.get(name)
                     .and_then(|value| value.as_s().ok())

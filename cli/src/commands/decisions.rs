@@ -8,7 +8,7 @@ use aurora_restore_core::Clock;
 use aurora_restore_core::approval::Verdict;
 use aurora_restore_core::expiry::Wanted;
 use aurora_restore_core::ledger::rfc3339;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -38,14 +38,15 @@ pub(crate) struct Reject {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("time").required(true).args(["hours", "until"]))]
 pub(crate) struct Extend {
     /// The restore's id.
     restore_id: String,
     /// So many hours later than it would go, or than now when that is past.
-    #[arg(long, required_unless_present = "until")]
+    #[arg(long)]
     hours: Option<u32>,
     /// Until this time, such as 2026-11-28T18:00:00Z. A cluster that is kept for good is given an end by it.
-    #[arg(long, conflicts_with = "hours", value_parser = moment)]
+    #[arg(long, value_parser = moment)]
     until: Option<OffsetDateTime>,
     #[command(flatten)]
     deployed: Deployed,

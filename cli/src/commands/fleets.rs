@@ -8,7 +8,7 @@ use aurora_restore::remote::{Execution, FleetStatus, Pipeline};
 use aurora_restore_core::Clock;
 use aurora_restore_core::approval::REQUESTED_BY;
 use aurora_restore_core::fleet::FleetId;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Deployed, looked, print, print_json, read_json, shown};
@@ -27,12 +27,13 @@ pub(crate) enum FleetCommand {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("members").required(true).args(["file", "profiles", "again"]))]
 pub(crate) struct Start {
     /// The members' requests: a JSON file with a list of them, or - for standard input.
-    #[arg(value_name = "FILE", required_unless_present_any = ["profiles", "again"], conflicts_with_all = ["profiles", "again"])]
+    #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Every profile whose name fits, * standing for any characters.
-    #[arg(long, value_name = "PATTERN", conflicts_with = "again")]
+    #[arg(long, value_name = "PATTERN")]
     profiles: Option<String>,
     /// Take the fleet of this id up again: what is restored stays, what failed clean is tried once more.
     #[arg(long)]

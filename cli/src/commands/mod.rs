@@ -44,8 +44,8 @@ pub(crate) enum Lambdas {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  done; what was looked at holds, or is not over yet
-    1  what was looked at or waited for failed: a restore, a fleet, a rehearsal, a check of a plan, a file that is no
-       profile
+    1  what was looked at or waited for failed: a restore, a fleet, a rehearsal,
+       a check of a plan, a file that is no profile
     2  the command could not be carried out: the error says why
   130  a rehearsal was interrupted";
 

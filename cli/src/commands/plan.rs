@@ -8,15 +8,15 @@ use aurora_restore::plan;
 use aurora_restore::remote::Pipeline;
 use aurora_restore_core::Clock;
 use aurora_restore_core::approval::REQUESTED_BY;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use super::{Deployed, looked, print, print_json, read_object};
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("request").required(true).multiple(true).args(["profile", "input"]))]
 pub(crate) struct PlanOf {
     /// The profile to look at.
-    #[arg(required_unless_present = "input")]
     profile: Option<String>,
     /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
     #[arg(long, value_name = "FILE")]

@@ -9,15 +9,16 @@ use aurora_restore_core::approval::REQUESTED_BY;
 use aurora_restore_core::ledger::{Status, rfc3339};
 use aurora_restore_core::report::Report;
 use aurora_restore_core::{Clock, fidelity};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::json;
 
 use super::{Deployed, looked, print, print_json, read_object};
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("request").required(true).multiple(true).args(["profile", "input"]))]
 pub(crate) struct Start {
     /// The profile to run.
-    #[arg(long, required_unless_present = "input")]
+    #[arg(long)]
     profile: Option<String>,
     /// The whole request, or fields to lay over the profile's: a JSON file, or - for standard input.
     #[arg(long, value_name = "FILE")]

@@ -340,7 +340,8 @@ pub async fn decide(
     let name = id.as_str();
     let refused = |why: String| StepError::new(&AR0055, format!("restore `{name}` {why}"));
     let Some((asked, _)) = find_asked(table, name).await? else {
-        return Err(refused("does not wait for an approval".to_owned()));
+        let why = "does not wait for an approval: none was asked for under this id";
+        return Err(refused(why.to_owned()));
     };
     let started = &asked.execution_started_at;
     let (decision, recorded) = match find(table, name, started).await? {

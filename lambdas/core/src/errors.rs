@@ -375,6 +375,8 @@ mod tests {
             );
             assert!(code.page.contains("## Cause"), "{} has no cause", code.id);
             assert!(!code.remedy().is_empty(), "{} has no remedy", code.id);
+            let links = code.remedy().contains("](");
+            assert!(!links, "{}: a link leads nowhere from a message", code.id);
         }
     }
 
