@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use aurora_restore::local::{FINAL_GROUP, LocalOptions};
+use aurora_restore_core::expiry::{self, Wanted};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::rds::find_cluster;
+use aurora_restore_core::rds::{find_cluster, find_cluster_by_id};
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::{Endpoint, postgresql};
 use aws_sdk_route53::types::ChangeAction;
@@ -161,9 +162,9 @@ pub(crate) async fn with_pointers() -> (Scene, Serving, Pointing) {
 /// As above, deployed otherwise.
 async fn with_pointers_and(deployed: impl FnOnce(&mut LocalOptions)) -> (Scene, Serving, Pointing) {
     let mut options = LocalOptions::in_process(pipeline_tests::seed());
-    deployed(&mut options);
     options.replaceable = LIVE.to_owned();
     options.pointers = pointers::deployed();
+    deployed(&mut options);
     let mut scene = Scene::with(options).await;
     let (serving, pointing) = scene.serve_with_pointers(LIVE).await;
     (scene, serving, pointing)
@@ -205,7 +206,7 @@ async fn what_points_to_a_cluster_points_to_the_target_in_the_end() {
         scene.sleep(Duration::from_secs(1800)).await;
     }
     let rds = scene.rds();
-    let gone = aurora_restore_core::rds::find_cluster_by_id(&rds, &serving.resource_id);
+    let gone = find_cluster_by_id(&rds, &serving.resource_id);
     assert!(gone.await.unwrap().is_none());
     scene.local.shutdown().await;
 }
@@ -267,6 +268,38 @@ async fn what_clients_of_production_follow_is_moved_only_as_production_is_restor
         assert_eq!(scene.pointing().await, before);
         scene.local.shutdown().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_moved_is_found_before_anything_is_made() {
+    let (scene, _serving, before) = with_pointers().await;
+    for (number, (field, value, said)) in [
+        (
+            "secretName",
+            json!("staging/no-such"),
+            "secret `staging/no-such` does not exist",
+        ),
+        (
+            "record",
+            json!({"hostedZoneId": zone_id(pointers::ZONE), "name": "no.such.example.com"}),
+            "no simple CNAME record `no.such.example.com`",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut request = scene.request_to_point();
+        request["switch"][field] = value;
+        let run = scene
+            .restore_as(&format!("restore-{number}"), request)
+            .await;
+        run.assert_failed_clean("AR0050");
+        assert_eq!(run.path(), REFUSED_BY_PLAN);
+        let (_, cause) = run.failure();
+        assert!(cause.contains(said), "{cause}");
+        assert_eq!(scene.pointing().await, before);
+    }
+    scene.local.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,6 +371,90 @@ async fn pointers_move_back_when_the_last_of_them_cannot_be_moved() {
     assert_eq!(run.path(), failing_in("Switch"));
     assert_eq!(scene.pointing().await, before);
     scene.assert_serves_as_before(&serving).await;
+    scene.local.shutdown().await;
+}
+
+/// Removes a cluster with its instance, as whoever it belongs to may.
+async fn remove(scene: &Scene, name: &str) {
+    let rds = scene.rds();
+    let instance = format!("{name}-1");
+    let removed = rds.delete_db_instance().db_instance_identifier(&instance);
+    removed.send().await.unwrap();
+    let removed = rds.delete_db_cluster().db_cluster_identifier(name);
+    removed.skip_final_snapshot(true).send().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn pointers_leave_a_cluster_that_is_gone_by_then() {
+    let (scene, serving, _) = with_pointers().await;
+    let execution = scene.start("restore-1", scene.request_to_point()).await;
+    scene.until_state(&execution, "WaitForInstances").await;
+    remove(&scene, &serving.name).await;
+    scene.sleep(Duration::from_secs(3600)).await;
+    execution.finished().await;
+    let run = scene.run("restore-1", execution).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    let ours = scene.cluster(TARGET).await;
+    assert_eq!(
+        scene.pointing().await.parameter["clusterArn"],
+        ours.db_cluster_arn().unwrap()
+    );
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_another_replaced_is_kept_for_the_time_that_was_told_whenever_it_would_have_expired()
+ {
+    const NEXT: &str = "orders-next-staging";
+    let (scene, ..) =
+        with_pointers_and(|options| options.replaceable = "*-staging".to_owned()).await;
+    let mut request = scene.request_to_point();
+    request["switch"].as_object_mut().unwrap().remove("retire");
+    request["expiresAfterHours"] = json!(4);
+    request["target"]["deletionProtection"] = json!(false);
+    let run = scene.restore(request.clone()).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    request["switch"]["retire"] = json!({"keepHours": 24});
+    request["target"]["clusterIdentifier"] = json!(NEXT);
+    request["expiresAfterHours"] = json!(null);
+    let replaced = resource_id(&scene.cluster(TARGET).await);
+    let run = scene.restore_as("restore-2", request).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    let (context, first) = (scene.context(), id());
+    let change = expiry::change(&context, &first, Wanted::Now, "somebody");
+    let refused = change.await.unwrap_err();
+    assert_eq!(refused.code().id, "AR0055");
+    assert!(refused.message().contains("was replaced"), "{refused}");
+
+    scene.reaper_comes(true).await;
+    scene.sleep(Duration::from_secs(20 * 3600)).await;
+    assert_eq!(scene.cluster(TARGET).await.status(), Some("stopped"));
+    scene.sleep(Duration::from_secs(8 * 3600)).await;
+    let rds = scene.rds();
+    let gone = find_cluster_by_id(&rds, &replaced).await.unwrap();
+    assert!(gone.is_none(), "{gone:?}");
+    let last = RestoreId::parse("restore-2")
+        .unwrap()
+        .final_snapshot(TARGET);
+    assert_eq!(scene.view("cluster-snapshot", &last).status, "available");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parameter_that_named_no_cluster_and_names_one_by_the_switch_is_left_to_who_wrote_it() {
+    let (scene, _serving, before) = with_pointers().await;
+    let empty = json!({"team": "orders"});
+    scene.put_parameter(&empty).await;
+    let execution = scene.start("restore-1", scene.request_to_point()).await;
+    scene.until_state(&execution, "WaitForInstances").await;
+    scene.put_parameter(&before.parameter).await;
+    execution.finished().await;
+    let run = scene.run("restore-1", execution).await;
+    run.assert_failed_clean("AR0047");
+    assert_eq!(run.path(), failing_in("Switch"));
+    let (_, cause) = run.failure();
+    assert!(cause.contains("named no cluster when"), "{cause}");
+    assert_eq!(scene.pointing().await, before);
     scene.local.shutdown().await;
 }
 

@@ -1,7 +1,7 @@
 //! Targets that live for hours: warned of, extended, let go, and removed.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use aurora_restore_core::ledger::ToDo;
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::{Restore, StepError};
 use local_cloud::Request;
-use local_cloud::layer::{Answer, Layer};
+use local_cloud::layer::{Answer, Layer, Severed};
 use local_cloud::rds::Data;
 use pipeline_tests::paths::{REFUSED_BY_PLAN, SHORTEST, failing_in};
 use pipeline_tests::{Scene, TARGET, seed, step};
@@ -147,6 +147,45 @@ async fn a_target_lives_six_hours_is_warned_of_extended_warned_of_again_and_remo
     assert!(counted >= 2.0, "{counted}");
     let (code, said) = refused(change(&scene, Wanted::Later(6)).await);
     assert_eq!(code, "AR0055", "{said}");
+    scene.local.shutdown().await;
+}
+
+/// So many attempts to tag anything find nobody.
+struct NoTags(AtomicUsize);
+
+#[async_trait]
+impl Layer for NoTags {
+    async fn before(&self, request: &Request) -> ControlFlow<Answer> {
+        let asked = String::from_utf8_lossy(&request.body);
+        let fewer = |left: usize| left.checked_sub(1);
+        let (relaxed, tags) = (
+            Ordering::Relaxed,
+            asked.contains("Action=AddTagsToResource"),
+        );
+        match tags && self.0.fetch_update(relaxed, relaxed, fewer).is_ok() {
+            true => ControlFlow::Break(Err(Severed::Refused)),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hours_that_did_not_reach_the_tags_are_asked_for_again_and_count_once() {
+    let scene = Scene::real().await;
+    living(&scene, Some(6)).await;
+    let (first, before) = (stands(&scene).await.at.unwrap(), tags(&scene).await);
+    scene
+        .local
+        .cloud
+        .world()
+        .add_layer(Arc::new(NoTags(AtomicUsize::new(3))));
+    change(&scene, Wanted::Later(6)).await.unwrap_err();
+    assert_eq!(stands(&scene).await.at, Some(first + 6 * HOUR));
+    assert_eq!(tags(&scene).await, before);
+    let changed = change(&scene, Wanted::Later(6)).await.unwrap();
+    assert_eq!(changed.expires_at, first + 6 * HOUR);
+    let changed = change(&scene, Wanted::Later(6)).await.unwrap();
+    assert_eq!(changed.expires_at, first + 12 * HOUR);
     scene.local.shutdown().await;
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_rds::types::DbCluster;
 use local_cloud::rds::{AuditRecord, Data};
 use pipeline_tests::lender::{LENDER, Lender};
 use pipeline_tests::paths::{ONE_COPY, REFUSED_BY_PLAN, SHORTEST, TWO_COPIES, UNDONE, failing_in};
-use pipeline_tests::{Run, SNAPSHOT, SOURCE, Scene, TARGET, quarantine};
+use pipeline_tests::{Run, SNAPSHOT, SOURCE, Scene, TARGET, quarantine, step};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -500,6 +500,53 @@ async fn an_unencrypted_snapshot_is_restored_unencrypted_or_under_the_key_that_i
         assert_restored(&scene, &run, &SHORTEST, 1000).await;
         assert_eq!(key_of(&scene, SOURCE).await, None);
         assert_eq!(key_of(&scene, TARGET).await, key);
+        scene.local.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_refused_for_a_cluster_that_is_not_encrypted_where_rds_refuses_it() {
+    let mut options = LocalOptions::in_process(pipeline_tests::seed());
+    options.rds.aws_owned_key_by_default = false;
+    let scene = Scene::with(options).await;
+    let key = scene.key_in(&scene.local.stack.region).await;
+    for (id, source) in [
+        ("restore-1", json!({"pointInTime": "latest"})),
+        ("restore-2", json!({"clone": true})),
+    ] {
+        let over = json!({"source": source, "target": {"kmsKeyId": key}});
+        let run = scene.restore_as(id, scene.request_with(over)).await;
+        run.assert_failed_clean("AR0001");
+        assert_eq!(run.path(), REFUSED_BY_PLAN);
+        let (_, cause) = run.failure();
+        assert!(cause.contains("`target.kmsKeyId`"), "{cause}");
+    }
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cloned_or_taken_back_is_the_cluster_that_was_planned_and_no_other_of_its_name() {
+    for source in [json!({"pointInTime": "latest"}), json!({"clone": true})] {
+        let scene = Scene::metadata().await;
+        let mut planned = scene.plan_event("restore-1", "2026-11-21T00:00:00Z");
+        planned["input"] = scene.request_with(json!({"source": source}));
+        scene.walk(&[("plan", planned)]).await;
+        let rds = scene.rds();
+        let renamed = rds.modify_db_cluster().db_cluster_identifier(SOURCE);
+        let renamed = renamed.new_db_cluster_identifier("orders-aside");
+        renamed.apply_immediately(true).send().await.unwrap();
+        scene.sleep(Duration::from_secs(600)).await;
+        let other = rds.create_db_cluster().db_cluster_identifier(SOURCE);
+        let other = other.engine("aurora-postgresql").master_username("root");
+        let other = other.master_user_password("canary-another");
+        other.send().await.unwrap();
+        scene.until_available("cluster", SOURCE).await;
+        let before = scene.everything();
+        let own = json!({"action": "restore-cluster"});
+        let restore = scene.event("restore-1", "RestoreCluster", own);
+        let refused = scene.invoke(step("restore"), restore).await.unwrap_err();
+        assert!(refused.contains("AR0038"), "{refused}");
+        assert_eq!(scene.everything(), before);
         scene.local.shutdown().await;
     }
 }

@@ -273,8 +273,6 @@ impl Trial {
         let switches = self.back == TakenBack::Never;
         own.filter(|call| call.is_mutating() && !story(call))
             .filter(|call| switches || call.service != "dynamodb")
-            // The marks of an instance come and go as those of its cluster do.
-            .filter(|call| !call.operation.contains("Tags") || call.occurrence == 1)
             .cloned()
             .collect()
     }

@@ -1,6 +1,7 @@
 //! A cluster that serves, and in whose place a restore comes.
 
 use aurora_restore::local::FINAL_GROUP;
+use aurora_restore_core::rds::find_instance;
 use aurora_restore_core::secrets::Credentials;
 use aurora_restore_core::sql::Endpoint;
 use aws_sdk_rds::types::DbCluster;
@@ -77,6 +78,15 @@ impl Scene {
         assert_eq!(resource_id(&found), serving.resource_id);
         assert_eq!(found.status(), Some("available"));
         assert!(found.tag_list().is_empty(), "{:?}", found.tag_list());
+        for member in found.db_cluster_members() {
+            let name = member.db_instance_identifier().unwrap();
+            let instance = find_instance(&self.rds(), name).await.unwrap().unwrap();
+            assert!(
+                instance.tag_list().is_empty(),
+                "{name}: {:?}",
+                instance.tag_list()
+            );
+        }
         assert_eq!(open_to(&found), [FINAL_GROUP]);
         if self.real {
             let writes = "SELECT count(*) FROM serving";

@@ -113,6 +113,12 @@ impl Expiry {
         let tagged = OffsetDateTime::parse(tag?, &Rfc3339).ok()?;
         self.at.map(|at| at.max(tagged))
     }
+
+    /// The time of the tag, where a change did not reach it: who asks for so many hours again asks for the same change.
+    fn not_in_tag(&self, tag: Option<&str>) -> Option<OffsetDateTime> {
+        let tagged = OffsetDateTime::parse(tag?, &Rfc3339).ok()?;
+        self.at.is_some_and(|at| tagged < at).then_some(tagged)
+    }
 }
 
 /// How long before it goes people are told: as planned, but a quarter of its life at most.
@@ -153,7 +159,7 @@ pub struct Changed {
 ///
 /// # Errors
 /// AR0001 for a time that is not permitted; AR0055 when the target is being removed, is not there, or was never
-/// restored; what RDS refuses: then the target stays, and the same time can be set again.
+/// restored; what RDS refuses: then the target stays, and the same change can be asked for again.
 pub async fn change(
     context: &Context,
     id: &RestoreId,
@@ -188,13 +194,24 @@ pub async fn change(
             ),
         ));
     }
+    if cluster.retired {
+        let name = &cluster.identifier;
+        return Err(refused(
+            id,
+            &format!(
+                "has a target `{name}` that was replaced: the restore that came in its place removes it, or keeps it"
+            ),
+        ));
+    }
     let tagged = cluster.expires_at.as_deref();
     let standing = expiry.with_tag(tagged).or(expiry.at);
+    let year = now + time::Duration::hours(MOST_HOURS.into());
     let last = match settings.longest_lifetime().filter(|_| !production) {
-        Some(longest) => plan.planned_at + longest,
-        None => now + time::Duration::hours(MOST_HOURS.into()),
+        Some(longest) => (plan.planned_at + longest, "as deployed"),
+        None => (year, "a year from now"),
     };
-    let at = permitted(wanted, standing, now, last)?;
+    let from = expiry.not_in_tag(tagged).or(standing);
+    let at = permitted(wanted, standing, from, now, last)?;
     record(&restore, &expiry, id, at, by, now).await?;
     let mut done = Vec::new();
     // The cluster last: its tag is what the reaper goes by.
@@ -236,11 +253,11 @@ fn refused(id: &RestoreId, why: &str) -> StepError {
 
 /// The restore, if it ended well.
 async fn restored(context: &Context, id: &RestoreId) -> Result<Restore, StepError> {
-    let Some(restore) = Restore::find(context, id).await? else {
-        return Err(refused(id, "is not on record"));
-    };
+    let restore = Restore::find(context, id).await?;
     match ledger::ending(&context.table(), id).await? {
-        Some(ending) if ending.status == Status::Restored => Ok(restore),
+        Some(ending) if ending.status == Status::Restored => {
+            restore.ok_or_else(|| refused(id, "has no plan on record any more"))
+        }
         Some(ending) => {
             let ended = ending.status.name();
             Err(refused(
@@ -248,6 +265,7 @@ async fn restored(context: &Context, id: &RestoreId) -> Result<Restore, StepErro
                 &format!("ended {ended}, and has no target that expires"),
             ))
         }
+        None if restore.is_none() => Err(refused(id, "is not on record")),
         None => Err(refused(id, "is still at work")),
     }
 }
@@ -269,22 +287,23 @@ async fn proved(context: &Context, restore: &Restore) -> Result<Vec<Found>, Step
     Ok(found)
 }
 
-/// The time that is asked for, if it is one to which the target may live.
+/// The time that is asked for, if it is one to which the target may live. Hours count from `from`.
 fn permitted(
     wanted: Wanted,
     standing: Option<OffsetDateTime>,
+    from: Option<OffsetDateTime>,
     now: OffsetDateTime,
-    last: OffsetDateTime,
+    (last, why): (OffsetDateTime, &str),
 ) -> Result<OffsetDateTime, StepError> {
     let malformed = |field: &str, found: &str, expected: &str| {
         let text = format!("at `{field}`: {found}, expected {expected}");
         Err(StepError::new(&AR0001, text))
     };
-    let (field, at) = match (wanted, standing) {
+    let (field, at) = match (wanted, from) {
         (Wanted::Now, _) => return Ok(now),
-        (Wanted::Later(hours), Some(standing)) if (1..=MOST_HOURS).contains(&hours) => {
-            let from = standing.max(now);
-            ("hours", from + time::Duration::hours(hours.into()))
+        (Wanted::Later(hours), Some(from)) if (1..=MOST_HOURS).contains(&hours) => {
+            let hours = time::Duration::hours(hours.into());
+            ("hours", from.max(now) + hours)
         }
         (Wanted::Later(hours), Some(_)) => {
             let expected = format!("1 to {MOST_HOURS}");
@@ -296,7 +315,10 @@ fn permitted(
         }
         (Wanted::At(at), _) => ("until", at),
     };
-    let said = format!("`{}`", rfc3339(at));
+    let said = match wanted {
+        Wanted::Later(hours) => format!("`{hours}`, until {}", rfc3339(at)),
+        Wanted::At(_) | Wanted::Now => format!("`{}`", rfc3339(at)),
+    };
     if at <= now {
         return malformed(
             field,
@@ -309,7 +331,7 @@ fn permitted(
         return malformed(field, &said, &expected);
     }
     if at > last {
-        let expected = format!("no later than {}, as deployed", rfc3339(last));
+        let expected = format!("no later than {}, {why}", rfc3339(last));
         return malformed(field, &said, &expected);
     }
     Ok(at)

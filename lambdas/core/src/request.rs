@@ -601,7 +601,7 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 fn describe<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
     match error.path().to_string().as_str() {
-        "." => error.inner().to_string(),
+        "." | "?" => error.inner().to_string(),
         path => format!("at `{path}`: {}", error.inner()),
     }
 }
@@ -755,6 +755,12 @@ fn switch_rules(request: &Request) -> Vec<Option<String>> {
     let is_path = |path: &str| {
         path.starts_with('/') && (2..=1011).contains(&path.len()) && path.chars().all(plain)
     };
+    let is_secret_name = |name: &str| {
+        (1..=512).contains(&name.len())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c))
+    };
     let mut rules = vec![
         only(
             "switch.retire",
@@ -778,6 +784,13 @@ fn switch_rules(request: &Request) -> Vec<Option<String>> {
             secret_name.is_none() || request.credentials.master == MasterPassword::Secret,
             "`credentials.master` to be `secret`: RDS rotates a password that it manages, and a copy of it would go stale",
         ),
+        // By its name alone: by an ARN, production's secret would not be known as production's.
+        rule(
+            "switch.secretName",
+            secret_name.as_deref().unwrap_or_default(),
+            secret_name.as_deref().is_none_or(is_secret_name),
+            "the whole name of a secret, such as orders/connection, and no ARN",
+        ),
     ];
     if let Some(retire) = retire {
         rules.push(range("switch.retire.keepHours", retire.keep_hours, 1, 8760));
@@ -789,7 +802,7 @@ fn switch_rules(request: &Request) -> Vec<Option<String>> {
             ttl_seconds,
         } = record;
         let is_zone = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
-        let labels = || name.trim_end_matches('.').split('.');
+        let labels = || name.split('.');
         let is_label = |label: &str| {
             (1..=63).contains(&label.len())
                 && label
@@ -809,7 +822,7 @@ fn switch_rules(request: &Request) -> Vec<Option<String>> {
                 "switch.record.name",
                 name,
                 name.len() <= 255 && labels().count() > 1 && labels().all(is_label),
-                "a whole domain name, such as orders.db.example.com",
+                "a whole domain name without a dot at its end, such as orders.db.example.com",
             ),
             range("switch.record.ttlSeconds", *ttl_seconds, 1, 86_400),
         ]);
@@ -1004,6 +1017,28 @@ mod tests {
             let problem = with(switch).unwrap_err();
             assert!(problem.contains(&format!("`{path}`")), "{problem}");
         }
+    }
+
+    #[test]
+    fn what_points_to_a_cluster_is_named_in_one_way_alone() {
+        let point_by = |secret: &str, record: &str| {
+            let mut input = minimal();
+            input["credentials"] = json!({"master": "secret"});
+            input["switch"] = json!({
+                "mode": "pointer",
+                "parameter": "/a",
+                "secretName": secret,
+                "record": {"hostedZoneId": "Z1", "name": record},
+            });
+            read(input)
+        };
+        let (secret, record) = ("orders/connection", "orders.db.example.com");
+        point_by(secret, record).unwrap();
+        let arn = format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{secret}-AbCdEf");
+        let problem = point_by(&arn, record).unwrap_err();
+        assert!(problem.contains("`switch.secretName`"), "{problem}");
+        let problem = point_by(secret, &format!("{record}.")).unwrap_err();
+        assert!(problem.contains("`switch.record.name`"), "{problem}");
     }
 
     #[test]

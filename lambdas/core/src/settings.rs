@@ -243,10 +243,11 @@ impl DeployedSettings {
         None
     }
 
-    /// Whether this name is production's.
+    /// Whether this name is production's. Names of DNS are the same with and without a dot at their end.
     pub fn is_production(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.');
         let mut patterns = self.production_targets.iter();
-        patterns.any(|pattern| matches_pattern(pattern, name))
+        patterns.any(|pattern| matches_pattern(pattern.trim_end_matches('.'), name))
     }
 
     /// Whether a restore needs a person's approval by what it asks for: because it says so, or because a name that

@@ -273,7 +273,7 @@ fn bring_clients(plan: &Plan) -> Vec<Made> {
         // Whose name is taken is told by the mark; what a pointer left is not touched unless it retires.
         let renamed = matches!(plan.switch, Switch::Rename(_));
         let cluster = Some(&other.identifier).filter(|_| retires || renamed);
-        let marked = instances.chain(cluster);
+        let marked = cluster.into_iter().chain(instances);
         calls.extend(
             marked.map(|name| replaced("rds:AddTagsToResource", name, "marks it as replaced")),
         );

@@ -8,6 +8,7 @@ use aurora_restore_core::errors::{
 use aurora_restore_core::plan::{CopyReason, SnapshotCopy};
 use aurora_restore_core::request::MasterPassword;
 use aurora_restore_core::settings::DeployedSettings;
+use aurora_restore_core::switching::{Switch, pointer};
 use aurora_restore_core::{Context, Plan, StepError, ledger, ownership, queue, rds, region};
 use aws_sdk_kms::types::KeyState;
 use aws_sdk_rds::types::Filter;
@@ -26,11 +27,8 @@ const CLASS_IS_OFFERED: &str = "class is offered";
 /// Looks at everything that the plan rests on. Changes nothing.
 pub async fn examine(context: &Context, plan: &Plan, settings: &DeployedSettings) -> Vec<Finding> {
     let client = context.aws.rds(&plan.target.region);
-    let (source, target) = (&plan.source, &plan.target);
-    let flow = format!(
-        "{} > {}",
-        source.cluster_identifier, target.cluster_identifier
-    );
+    let source = &plan.source;
+    let flow = format!("{} > {}", source.cluster_identifier, plan.name());
     let mut found = vec![
         // A plan that they forbid, or of a snapshot that is not usable, is not made.
         Finding::of(
@@ -49,8 +47,24 @@ pub async fn examine(context: &Context, plan: &Plan, settings: &DeployedSettings
     found.extend(classes(&client, plan).await);
     found.extend(quotas(context, &client, plan).await);
     found.extend(keys(context, plan).await);
+    found.extend(pointers(context, plan).await);
     found.extend(permissions(context, plan, settings).await);
     found
+}
+
+/// The secret and the record that Switch moves are there, and such as it can move; the parameter was read.
+async fn pointers(context: &Context, plan: &Plan) -> Vec<Finding> {
+    let Switch::Pointer(pointer) = &plan.switch else {
+        return Vec::new();
+    };
+    let found = pointer::look_ahead(context, pointer).await;
+    found
+        .into_iter()
+        .map(|(name, seen)| {
+            let answer = seen.map(|()| "there; it is moved last of all".to_owned());
+            Finding::of("pointer", name, answer)
+        })
+        .collect()
 }
 
 /// Whether this region may restore, where the pipeline is deployed in two. Nothing is claimed.
@@ -70,13 +84,10 @@ pub async fn lock_is_free(context: &Context, plan: &Plan) -> Finding {
         None => Ok("free".to_owned()),
         Some(holder) => Err(StepError::new(
             &AR0013,
-            format!(
-                "`{}` is locked by restore `{holder}`",
-                plan.target.cluster_identifier
-            ),
+            format!("`{}` is locked by restore `{holder}`", plan.name()),
         )),
     });
-    Finding::of("lock", &plan.target.cluster_identifier, answer)
+    Finding::of("lock", plan.name(), answer)
 }
 
 /// The names of what will be made are free.

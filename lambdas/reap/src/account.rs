@@ -93,7 +93,7 @@ pub(crate) async fn judge(
     for found in found {
         let ours = |recorded: &&Resource| recorded.is(&found) && proved(recorded, &found);
         // The target of this restore until another came in its place: that one's to remove.
-        if found.retired && !ledger.iter().any(|recorded| recorded.is(&found)) {
+        if found.retired && (in_service || !ledger.iter().any(|recorded| recorded.is(&found))) {
             continue;
         }
         let Some(recorded) = ledger.iter().find(ours) else {

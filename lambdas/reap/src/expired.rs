@@ -4,7 +4,7 @@ use aurora_restore_core::errors::AR0012;
 use aurora_restore_core::expiry::{self, Expiry};
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState, ToDo};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::ownership::{EXPIRES_AT_TAG, is_tagged, tag};
+use aurora_restore_core::ownership::{EXPIRES_AT_TAG, RETIRED_BY_TAG, is_tagged, tag};
 use aurora_restore_core::rds;
 use aurora_restore_core::{Context, Restore, StepError};
 use time::OffsetDateTime;
@@ -113,7 +113,8 @@ async fn kept_by(
     let (tags, now) = (found.tag_list(), context.clock.now());
     let goes_at = goes_at(expiry, recorded, tag(tags, EXPIRES_AT_TAG), id);
     let due = goes_at.is_some_and(|at| at <= now);
-    if !due || !is_tagged(tags, &restore.plan().restore_id) {
+    let retired = tag(tags, RETIRED_BY_TAG).is_some();
+    if !due || retired || !is_tagged(tags, &restore.plan().restore_id) {
         return Ok(Some(format!(
             "cluster `{name}` is not to expire any more, and stays"
         )));

@@ -50,6 +50,8 @@ pub(crate) async fn tend(context: &Context, id: &RestoreId) -> Result<Retirement
         restore.abandon(ToDo::Retire, now).await?;
         return Ok(Retirement::Gone);
     };
+    // A pass that was cut off may have left it; what goes on takes it again.
+    restore.release_removal(ToDo::Retire, now).await?;
     let name = &replaced.retired_identifier;
     let until = match kept_until(&found, replaced, &plan.restore_id) {
         None => Err("lost its mark or its name"),

@@ -11,7 +11,7 @@ use aurora_restore_core::errors::{AR0028, AR0037, AR0038, wire_code};
 use aurora_restore_core::fidelity::EXTENDED_SUPPORT;
 use aurora_restore_core::ledger::{Resource, ResourceKind, ResourceState};
 use aurora_restore_core::names::RestoreId;
-use aurora_restore_core::plan::{Plan, SourceKind, TargetCluster, TargetInstance};
+use aurora_restore_core::plan::{Plan, Source, SourceKind, TargetCluster, TargetInstance};
 use aurora_restore_core::request::PerformanceInsights;
 use aurora_restore_core::status::{self, Meaning};
 use aurora_restore_core::step::{StepFuture, answer, read_event};
@@ -235,6 +235,9 @@ async fn to_point_in_time(
     plan: &Plan,
 ) -> Result<Option<DbCluster>, Refused> {
     let source = &plan.source;
+    is_as_planned(client, source)
+        .await
+        .map_err(Refused::Otherwise)?;
     let roles = roles(&plan.target).map_err(Refused::Otherwise)?;
     let call = client
         .restore_db_cluster_to_point_in_time()
@@ -263,6 +266,18 @@ async fn to_point_in_time(
             _ => Refused::Otherwise(StepError::from_sdk(action(plan), error)),
         }),
     }
+}
+
+/// The call takes a name, which may be another cluster's by now: that was not planned, nor approved.
+async fn is_as_planned(client: &aws_sdk_rds::Client, source: &Source) -> Result<(), StepError> {
+    let found = rds::find_cluster(client, &source.cluster_identifier).await?;
+    let found = found.as_ref().and_then(DbCluster::db_cluster_resource_id);
+    if found == source.cluster_resource_id.as_deref() {
+        return Ok(());
+    }
+    let text =
+        format!("{source} cannot be found any more: the name is another cluster's, or nobody's");
+    Err(StepError::new(&AR0038, text))
 }
 
 fn action(plan: &Plan) -> String {

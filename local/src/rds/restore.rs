@@ -113,6 +113,11 @@ pub(super) async fn to_point_in_time(rds: &Arc<Inner>, call: &Call) -> Answer {
     rds.refuse_if_scripted(Kind::RestoredCluster, &id)?;
     let source = rds.read(|book| live_source(book, call, on_write, rds.latest_moment()))?;
     let moment = at.map(|at| source.moment(rds, at)).transpose()?;
+    if form.text("KmsKeyId").is_some() && matches!(source.encryption, Encryption::None) {
+        return Err(errors::invalid_combination(
+            "KmsKeyId cannot be given for a source DB cluster that isn't encrypted",
+        ));
+    }
     let encryption = encryption_of_restore(rds, call, &source.encryption).await?;
     let volume = source.volume;
     let image = blocking(move || match moment {

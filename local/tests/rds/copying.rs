@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cloud::{ACCOUNT, Cloud, MASTER, OTHER_REGION, PASSWORD, REGION, wait, wait_minutes};
 use crate::neighbours::Kms;
+use local_cloud::rds::{Data, RdsSettings};
 
 fn copy<'a>(source: &'a str, target: &'a str) -> [String; 2] {
     [
@@ -294,6 +295,37 @@ async fn automated_snapshots_are_copied_to_become_manual() {
         ["copy"],
         "automated snapshots go with their cluster, manual ones stay"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_encrypted_becomes_so_only_when_a_snapshot_is_restored() {
+    let cloud = Cloud::with(RdsSettings {
+        data: Data::Metadata,
+        aws_owned_key_by_default: false,
+        ..RdsSettings::default()
+    });
+    let key = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/own");
+    Kms::in_world(&cloud).allow(&key, &[ACCOUNT]);
+    cloud.create_cluster("plain", &[]).await;
+    cloud.create_instance("plain-1", "plain").await;
+    cloud.wait_for("instance", "plain-1", &["available"]).await;
+    cloud.take_snapshot("plain-s", "plain").await;
+    let under = format!("KmsKeyId={key}");
+    for kind in ["full-copy", "copy-on-write"] {
+        let again = [
+            "DBClusterIdentifier=again",
+            "SourceDBClusterIdentifier=plain",
+            "UseLatestRestorableTime=true",
+            &format!("RestoreType={kind}"),
+            &under,
+        ];
+        assert_eq!(
+            cloud.code("RestoreDBClusterToPointInTime", &again).await,
+            "InvalidParameterCombination"
+        );
+    }
+    cloud.restore("again", "plain-s", &[&under]).await;
+    assert_eq!(cloud.cluster("again").await.text("KmsKeyId").unwrap(), key);
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,7 +53,10 @@ pub struct Pointer {
     /// The record of DNS that leads to the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<DnsRecord>,
-    /// The cluster that the parameter named when the plan was made, if that can be seen.
+    /// The ARN that the parameter named when the plan was made; none where it named no cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_arn: Option<String>,
+    /// The cluster of that ARN, if it can be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<Replaced>,
 }

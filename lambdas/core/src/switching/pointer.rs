@@ -83,6 +83,23 @@ pub async fn point(
     Ok(())
 }
 
+/// Whether the secret and the record are such as can be moved, by what each is called.
+pub async fn look_ahead(
+    context: &Context,
+    pointer: &Pointer,
+) -> Vec<(String, Result<(), StepError>)> {
+    let mut found = Vec::new();
+    if let Some(name) = &pointer.secret_name {
+        let seen = current_version(context, name).await;
+        found.push((Which::Secret.of(pointer), seen.map(drop)));
+    }
+    if let Some(record) = &pointer.record {
+        let seen = read_record(context, record).await;
+        found.push((Which::Record.of(pointer), seen.map(drop)));
+    }
+    found
+}
+
 /// What stands now.
 async fn before(context: &Context, pointer: &Pointer) -> Result<Before, StepError> {
     let parameter = read_parameter(context.aws.ssm(), &pointer.parameter).await?;
@@ -105,18 +122,22 @@ async fn before(context: &Context, pointer: &Pointer) -> Result<Before, StepErro
 /// The cluster that is retired is the one that clients leave.
 fn is_as_planned(pointer: &Pointer, before: &Before) -> Result<(), StepError> {
     let found = before.parameter.as_deref().and_then(cluster_named);
-    match &pointer.replaced {
-        Some(planned) if found.as_ref() != Some(&planned.arn) => Err(StepError::new(
-            &AR0047,
-            format!(
-                "parameter `{}` names `{}`, and named `{}` when the plan was made",
-                pointer.parameter,
-                found.as_deref().unwrap_or("no cluster"),
-                planned.arn
-            ),
-        )),
-        _ => Ok(()),
+    if found == pointer.cluster_arn {
+        return Ok(());
     }
+    let said = |arn: &Option<String>| match arn {
+        Some(arn) => format!("`{arn}`"),
+        None => "no cluster".to_owned(),
+    };
+    Err(StepError::new(
+        &AR0047,
+        format!(
+            "parameter `{}` names {}, and named {} when the plan was made",
+            pointer.parameter,
+            said(&found),
+            said(&pointer.cluster_arn)
+        ),
+    ))
 }
 
 async fn mark_replaced(
@@ -134,11 +155,7 @@ async fn mark_replaced(
     };
     let client = context.aws.rds(&restore.plan().target.region);
     let Some(found) = rds::find_cluster_by_id(&client, &replaced.resource_id).await? else {
-        let (name, id) = (&replaced.identifier, &replaced.resource_id);
-        return Err(StepError::new(
-            &AR0047,
-            format!("cluster `{name}` ({id}) is gone"),
-        ));
+        return Ok(()); // it expired, or somebody removed it: nobody is left to be retired
     };
     rds::refuse_member(&found)?;
     rename::mark(&client, restore.plan(), replaced, &found, begun).await
@@ -456,7 +473,7 @@ pub async fn leads_back(
     };
     let value = read_parameter(context.aws.ssm(), &pointer.parameter).await?;
     let named = value.as_deref().and_then(cluster_named);
-    if named.as_deref() == Some(replaced.arn.as_str()) {
+    if named.is_some_and(|arn| arn.eq_ignore_ascii_case(&replaced.arn)) {
         return Ok(true);
     }
     for which in Which::ALL {
@@ -632,7 +649,7 @@ async fn unmark(context: &Context, restore: &Restore, pointer: &Pointer) -> Resu
 }
 
 /// The ARN of the cluster that a parameter's value names.
-fn cluster_named(value: &str) -> Option<String> {
+pub fn cluster_named(value: &str) -> Option<String> {
     let value: Value = serde_json::from_str(value).ok()?;
     value.get("clusterArn")?.as_str().map(str::to_owned)
 }

@@ -7,8 +7,13 @@
 //! the while: who finds it under the name cannot write into it, so that giving the name
 //! back loses nothing.
 
+use std::error::Error;
+
 use aws_sdk_rds::Client;
 use aws_sdk_rds::types::{DbCluster, Tag};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use time::OffsetDateTime;
 
 use super::{Back, Rename, Replaced};
@@ -134,7 +139,7 @@ async fn make_way(
 }
 
 /// Marks the replaced cluster and, where it is to be removed later, its instances: IAM lets the pipeline rename, stop
-/// and remove only what carries the mark.
+/// and remove only what carries the mark. All of it again when it is repeated.
 pub(super) async fn mark(
     client: &Client,
     plan: &Plan,
@@ -142,26 +147,40 @@ pub(super) async fn mark(
     found: &DbCluster,
     begun: &Begun,
 ) -> Result<(), StepError> {
-    if tag(found.tag_list(), RETIRED_BY_TAG) == Some(&plan.restore_id) {
-        return Ok(());
-    }
-    let of_instance = |name: &String| plan.arn("db", name);
-    let instances = replaced.instances.iter().map(of_instance);
-    let cluster = found.db_cluster_arn().unwrap_or(&replaced.arn).to_owned();
-    // The cluster last: its mark says that all of it is marked.
-    for arn in instances
-        .filter(|_| replaced.retire.is_some())
-        .chain([cluster])
-    {
-        client
+    // The cluster first: while it carries the mark, its instances may.
+    for arn in marked(plan, replaced, found) {
+        let marked = client
             .add_tags_to_resource()
             .resource_name(&arn)
             .set_tags(Some(marks(plan, begun.kept_until)))
             .send()
-            .await
-            .map_err(|error| StepError::from_sdk(format!("mark `{arn}` as replaced"), error))?;
+            .await;
+        unless_gone(marked, format!("mark `{arn}` as replaced"))?;
     }
     Ok(())
+}
+
+/// The ARNs of what is marked, the cluster's first.
+fn marked(plan: &Plan, replaced: &Replaced, found: &DbCluster) -> Vec<String> {
+    let cluster = found.db_cluster_arn().unwrap_or(&replaced.arn).to_owned();
+    let instances = replaced.instances.iter().map(|name| plan.arn("db", name));
+    let instances = instances.filter(|_| replaced.retire.is_some());
+    [cluster].into_iter().chain(instances).collect()
+}
+
+/// An instance that somebody removed since the plan was made needs no mark, and carries none.
+fn unless_gone<T, E>(
+    answer: Result<T, SdkError<E, HttpResponse>>,
+    action: String,
+) -> Result<(), StepError>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if wire_code(&error) == Some("DBInstanceNotFound") => Ok(()),
+        Err(error) => Err(StepError::from_sdk(action, error)),
+    }
 }
 
 fn marks(plan: &Plan, kept_until: Option<OffsetDateTime>) -> Vec<Tag> {
@@ -180,12 +199,7 @@ pub(super) async fn unmark(
     replaced: &Replaced,
     found: &DbCluster,
 ) -> Result<(), StepError> {
-    let instances = replaced.instances.iter().map(|name| plan.arn("db", name));
-    let cluster = found.db_cluster_arn().unwrap_or(&replaced.arn).to_owned();
-    for arn in instances
-        .filter(|_| replaced.retire.is_some())
-        .chain([cluster])
-    {
+    for arn in marked(plan, replaced, found).into_iter().rev() {
         let removed = client
             .remove_tags_from_resource()
             .resource_name(&arn)
@@ -193,16 +207,7 @@ pub(super) async fn unmark(
             .tag_keys(RETIRED_UNTIL_TAG)
             .send()
             .await;
-        match removed {
-            Ok(_) => {}
-            Err(error) if wire_code(&error) == Some("DBInstanceNotFound") => {}
-            Err(error) => {
-                return Err(StepError::from_sdk(
-                    format!("take the mark from `{arn}`"),
-                    error,
-                ));
-            }
-        }
+        unless_gone(removed, format!("take the mark from `{arn}`"))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use aurora_restore_core::ledger::rfc3339;
 use aurora_restore_core::plan::{Source, SourceKind};
 use aurora_restore_core::request::Request;
 use aurora_restore_core::{Context, StepError, rds};
-use aws_sdk_rds::types::DbCluster;
+use aws_sdk_rds::types::{DbCluster, StorageEncryptionType};
 use time::OffsetDateTime;
 
 use super::source::{known_engine, required};
@@ -71,12 +71,34 @@ async fn live_cluster(
     }
     let name = &request.source.cluster_identifier;
     let found = rds::find_cluster(&context.aws.rds(region), name).await?;
-    found.ok_or_else(|| {
+    let cluster = found.ok_or_else(|| {
         StepError::new(
             &AR0038,
             format!("`{name}` in {region} of account {account}, for {field}"),
         )
-    })
+    })?;
+    refuse_key_of_unencrypted(request, &cluster, field)?;
+    Ok(cluster)
+}
+
+/// RDS rejects a key for what it makes of a cluster that is not encrypted (API reference, `KmsKeyId` of
+/// `RestoreDBClusterToPointInTime`). A cluster under a key that AWS owns is encrypted.
+fn refuse_key_of_unencrypted(
+    request: &Request,
+    cluster: &DbCluster,
+    field: &str,
+) -> Result<(), StepError> {
+    let unencrypted = Some(&StorageEncryptionType::Unencrypted);
+    match &request.target.kms_key_id {
+        Some(key) if cluster.storage_encryption_type() == unencrypted => Err(StepError::new(
+            &AR0001,
+            format!(
+                "at `target.kmsKeyId`: `{key}`, expected no such field with {field}: `{}` is not encrypted, and RDS takes a key for such a cluster only when one of its snapshots is restored",
+                request.source.cluster_identifier
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The point in time: the one asked for, if the backups reach it, or the last second that they reach.

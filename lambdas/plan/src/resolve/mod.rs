@@ -45,13 +45,13 @@ pub(crate) async fn plan(
         live,
         snapshot,
     } = resolve(context, request, &account, &region).await?;
+    refuse_source_as_target(request, &source, &account, &region)?;
     origin.settings.permit(
         &source.cluster_identifier,
         &source.account,
         &account,
         &request.target.cluster_identifier,
     )?;
-    refuse_source_as_target(request, &source, &account, &region)?;
     let by = switch::Place {
         settings: origin.settings,
         id: origin.execution.id,

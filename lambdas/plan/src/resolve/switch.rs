@@ -6,6 +6,7 @@ use aurora_restore_core::plan::{Source, rds_arn};
 use aurora_restore_core::request::{Request, SwitchMode};
 use aurora_restore_core::settings::{DeployedSettings, read_parameter};
 use aurora_restore_core::status::{self, Meaning};
+use aurora_restore_core::switching::pointer::cluster_named;
 use aurora_restore_core::switching::{Pointer, Rename, Replaced, Switch};
 use aurora_restore_core::{Context, StepError, rds};
 use aws_sdk_rds::types::DbCluster;
@@ -98,18 +99,21 @@ async fn pointer(
             format!("parameter `{parameter}` does not exist; it may be `{{}}` to begin with"),
         )
     })?;
-    let value: Map<String, Value> = serde_json::from_str(&value).map_err(|_| {
-        StepError::new(
+    let is_object = serde_json::from_str::<Map<String, Value>>(&value).is_ok();
+    if !is_object {
+        return Err(StepError::new(
             &AR0050,
             format!("parameter `{parameter}` is not a JSON object; it may be `{{}}` to begin with"),
-        )
-    })?;
-    let replaced = match value.get("clusterArn").and_then(Value::as_str) {
+        ));
+    }
+    let cluster_arn = cluster_named(&value);
+    let replaced = match &cluster_arn {
         Some(arn) => pointed_at(context, request, source, place, arn).await?,
         None => None,
     };
     Ok(Pointer {
         parameter,
+        cluster_arn,
         secret_name: asked.secret_name.clone(),
         record: asked.record.clone(),
         replaced,
