@@ -128,7 +128,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let total = cases.len();
     let tried = matrix::try_all(&cases, threads, of, |done, tried| {
-        if !tried.passed() {
+        if tried.failed() {
             eprintln!("{}", reproducer(seed, tried));
         }
         if done % 100 == 0 || done == total {
@@ -142,7 +142,7 @@ fn main() -> ExitCode {
         eprintln!("cannot write {}: {error}", file.display());
         return ExitCode::FAILURE;
     }
-    if tried.iter().all(Tried::passed) {
+    if !tried.iter().any(Tried::failed) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -189,6 +189,9 @@ fn show(tried: &Tried) -> ExitCode {
     }
     println!("{}: {}", tried.case, tried.verdict.outcome);
     println!("{}", tried.verdict.cause);
+    if !tried.reached {
+        println!("  not every fault was reached");
+    }
     for complaint in tried.complaints() {
         println!("  {complaint}");
     }
@@ -246,7 +249,7 @@ fn print_table(seed: u64, matrices: &[Matrix], tried: &[Tried]) {
         sum(|tried| tried.verdict.canaries as i128)
     );
     println!("seed: {seed}, trace: {:016x}", matrix::fingerprint(tried));
-    for failed in tried.iter().filter(|tried| !tried.passed()) {
+    for failed in tried.iter().filter(|tried| tried.failed()) {
         println!("{}", reproducer(seed, failed));
     }
 }

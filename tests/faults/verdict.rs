@@ -66,7 +66,7 @@ pub(crate) async fn judge(scene: &Scene, execution: &Execution, before: &Before)
     if !(bound && verdict.outcome == "Running") {
         is_honest(scene, &table, &mut verdict);
         lock_is_free(&table, &mut verdict);
-        somebody_was_told(scene, &mut verdict);
+        somebody_was_told(scene, bound, &mut verdict);
     }
     if verdict.outcome == "Restored" {
         is_usable(scene, &mut verdict).await;
@@ -290,14 +290,14 @@ fn lock_is_free(table: &[Value], verdict: &mut Verdict) {
     }
 }
 
-/// Who may not publish cannot tell anybody; the reaper then does.
-fn somebody_was_told(scene: &Scene, verdict: &mut Verdict) {
+/// Who may not publish cannot tell anybody; the reaper then does, unless it is what may not. What is told is true.
+fn somebody_was_told(scene: &Scene, bound: bool, verdict: &mut Verdict) {
     let messages = scene.local.cloud.sns().messages();
     let about: Vec<_> = messages
         .iter()
         .filter(|message| message.message.contains(RESTORE_ID))
         .collect();
-    if about.is_empty() {
+    if about.is_empty() && !bound {
         verdict.complaints.push("nobody was told".to_owned());
     }
     for message in about {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aurora_restore::local::{FINAL_GROUP, LocalOptions};
+use aurora_restore_core::StepError;
 use aurora_restore_core::expiry::{self, Wanted};
 use aurora_restore_core::names::RestoreId;
 use aurora_restore_core::rds::{find_cluster, find_cluster_by_id};
@@ -402,29 +403,39 @@ async fn pointers_leave_a_cluster_that_is_gone_by_then() {
     scene.local.shutdown().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_target_that_another_replaced_is_kept_for_the_time_that_was_told_whenever_it_would_have_expired()
- {
-    const NEXT: &str = "orders-next-staging";
-    let (scene, ..) =
-        with_pointers_and(|options| options.replaceable = "*-staging".to_owned()).await;
+/// A scene in which a target that would go after four hours was replaced by pointers, to be kept for a day; and where
+/// they pointed before that.
+async fn with_a_replaced_target() -> (Scene, Pointing) {
+    let deployed = |options: &mut LocalOptions| options.replaceable = "*-staging".to_owned();
+    let (scene, ..) = with_pointers_and(deployed).await;
     let mut request = scene.request_to_point();
     request["switch"].as_object_mut().unwrap().remove("retire");
     request["expiresAfterHours"] = json!(4);
     request["target"]["deletionProtection"] = json!(false);
     let run = scene.restore(request.clone()).await;
     assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    let pointing = scene.pointing().await;
     request["switch"]["retire"] = json!({"keepHours": 24});
-    request["target"]["clusterIdentifier"] = json!(NEXT);
+    request["target"]["clusterIdentifier"] = json!("orders-next-staging");
     request["expiresAfterHours"] = json!(null);
-    let replaced = resource_id(&scene.cluster(TARGET).await);
     let run = scene.restore_as("restore-2", request).await;
     assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
-    let (context, first) = (scene.context(), id());
-    let change = expiry::change(&context, &first, Wanted::Now, "somebody");
-    let refused = change.await.unwrap_err();
+    (scene, pointing)
+}
+
+/// Wants the first restore's target to go at another time.
+async fn change(scene: &Scene, wanted: Wanted) -> Result<(), StepError> {
+    let changed = expiry::change(&scene.context(), &id(), wanted, "somebody").await;
+    changed.map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_another_replaced_is_kept_as_long_as_was_told_whenever_it_would_have_gone() {
+    let (scene, _) = with_a_replaced_target().await;
+    let replaced = resource_id(&scene.cluster(TARGET).await);
+    let refused = change(&scene, Wanted::Now).await.unwrap_err();
     assert_eq!(refused.code().id, "AR0055");
-    assert!(refused.message().contains("was replaced"), "{refused}");
+    assert!(refused.message().contains("retired-by"), "{refused}");
 
     scene.reaper_comes(true).await;
     scene.sleep(Duration::from_secs(20 * 3600)).await;
@@ -433,10 +444,30 @@ async fn a_target_that_another_replaced_is_kept_for_the_time_that_was_told_whene
     let rds = scene.rds();
     let gone = find_cluster_by_id(&rds, &replaced).await.unwrap();
     assert!(gone.is_none(), "{gone:?}");
-    let last = RestoreId::parse("restore-2")
-        .unwrap()
-        .final_snapshot(TARGET);
-    assert_eq!(scene.view("cluster-snapshot", &last).status, "available");
+    let last = RestoreId::parse("restore-2").unwrap();
+    let last = scene.view("cluster-snapshot", &last.final_snapshot(TARGET));
+    assert_eq!(last.status, "available");
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_target_that_was_given_more_time_is_taken_back_and_stays_for_it() {
+    let (scene, before) = with_a_replaced_target().await;
+    scene.reaper_comes(true).await;
+    scene.sleep(Duration::from_secs(10 * 3600)).await;
+    change(&scene, Wanted::Later(48)).await.unwrap();
+    let rds = scene.rds();
+    let arn = scene.view("cluster", TARGET).arn;
+    let taken = rds.remove_tags_from_resource().resource_name(arn);
+    let taken = taken.tag_keys("aurora-restore:retired-by");
+    taken.send().await.unwrap();
+    scene.put_parameter(&before.parameter).await;
+    let started = rds.start_db_cluster().db_cluster_identifier(TARGET);
+    started.send().await.unwrap();
+    scene.sleep(Duration::from_secs(24 * 3600)).await;
+    assert_eq!(scene.cluster(TARGET).await.status(), Some("available"));
+    scene.sleep(Duration::from_secs(36 * 3600)).await;
+    assert!(find_cluster(&rds, TARGET).await.unwrap().is_none());
     scene.local.shutdown().await;
 }
 

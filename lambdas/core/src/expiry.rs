@@ -15,7 +15,7 @@ use crate::Restore;
 use crate::errors::{AR0001, AR0055, AR0099, StepError};
 use crate::ledger::{self, Resource, ResourceKind, Status, rfc3339};
 use crate::names::RestoreId;
-use crate::ownership::EXPIRES_AT_TAG;
+use crate::ownership::{EXPIRES_AT_TAG, RETIRED_BY_TAG};
 use crate::plan::Plan;
 use crate::rds::{self, Found};
 use crate::request;
@@ -194,12 +194,13 @@ pub async fn change(
             ),
         ));
     }
-    if cluster.retired {
+    // More time does no harm: whoever takes the cluster back needs it before the mark goes.
+    if wanted == Wanted::Now && cluster.retired {
         let name = &cluster.identifier;
         return Err(refused(
             id,
             &format!(
-                "has a target `{name}` that was replaced: the restore that came in its place removes it, or keeps it"
+                "has a target `{name}` that another restore replaced, and keeps for the time that it was told; it goes at once when the tag `{RETIRED_BY_TAG}` is taken off"
             ),
         ));
     }

@@ -122,10 +122,13 @@ async fn before(context: &Context, pointer: &Pointer) -> Result<Before, StepErro
 /// The cluster that is retired is the one that clients leave.
 fn is_as_planned(pointer: &Pointer, before: &Before) -> Result<(), StepError> {
     let found = before.parameter.as_deref().and_then(cluster_named);
-    if found == pointer.cluster_arn {
+    let replaced = pointer.replaced.as_ref().map(|replaced| &replaced.arn);
+    // Plans of versions that did not record it name the replaced cluster alone.
+    let planned = pointer.cluster_arn.as_ref().or(replaced);
+    if found.as_ref() == planned {
         return Ok(());
     }
-    let said = |arn: &Option<String>| match arn {
+    let said = |arn: Option<&String>| match arn {
         Some(arn) => format!("`{arn}`"),
         None => "no cluster".to_owned(),
     };
@@ -134,8 +137,8 @@ fn is_as_planned(pointer: &Pointer, before: &Before) -> Result<(), StepError> {
         format!(
             "parameter `{}` names {}, and named {} when the plan was made",
             pointer.parameter,
-            said(&found),
-            said(&pointer.cluster_arn)
+            said(found.as_ref()),
+            said(planned)
         ),
     ))
 }

@@ -168,7 +168,7 @@ fn marked(plan: &Plan, replaced: &Replaced, found: &DbCluster) -> Vec<String> {
     [cluster].into_iter().chain(instances).collect()
 }
 
-/// An instance that somebody removed since the plan was made needs no mark, and carries none.
+/// What somebody removed since the plan was made needs no mark, and carries none.
 fn unless_gone<T, E>(
     answer: Result<T, SdkError<E, HttpResponse>>,
     action: String,
@@ -178,7 +178,14 @@ where
 {
     match answer {
         Ok(_) => Ok(()),
-        Err(error) if wire_code(&error) == Some("DBInstanceNotFound") => Ok(()),
+        Err(error)
+            if matches!(
+                wire_code(&error),
+                Some("DBInstanceNotFound" | "DBClusterNotFoundFault")
+            ) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(StepError::from_sdk(action, error)),
     }
 }
