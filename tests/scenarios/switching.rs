@@ -168,6 +168,30 @@ async fn a_name_that_somebody_takes_during_the_switch_is_left_to_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_that_lost_an_instance_since_the_plan_is_replaced_all_the_same() {
+    let mut scene = Scene::real().await;
+    let serving = scene.with_serving().await;
+    let (rds, reader) = (scene.rds(), format!("{TARGET}-2"));
+    let made = rds.create_db_instance().db_instance_identifier(&reader);
+    let made = made.db_cluster_identifier(TARGET);
+    let made = made
+        .db_instance_class("db.r6g.large")
+        .engine("aurora-postgresql");
+    made.send().await.unwrap();
+    scene.until_available("db", &reader).await;
+    let execution = scene.start("restore-1", scene.request_to_rename()).await;
+    scene.until_state(&execution, "WaitForInstances").await;
+    let removed = rds.delete_db_instance().db_instance_identifier(&reader);
+    removed.send().await.unwrap();
+    execution.finished().await;
+    let run = scene.run("restore-1", execution).await;
+    assert_eq!(run.path(), SHORTEST, "{:?}", run.report.cause);
+    let retired = scene.cluster(&id().retired_cluster(TARGET)).await;
+    assert_eq!(resource_id(&retired), serving.resource_id);
+    scene.local.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retired_cluster_is_kept_stopped_and_then_removed_with_a_last_snapshot() {
     let mut scene = Scene::real().await;
     let serving = scene.with_serving().await;
