@@ -1,40 +1,51 @@
 //! Paths through the flow that more than one theme takes: the states, in order.
 
+/// These states, then all that every restore goes through that ends well: from its last instances on.
+macro_rules! then_restored {
+    ($($before:literal),*) => {[
+        $($before,)*
+        "AddInstances",
+        "WaitForInstances",
+        "AreInstancesMissing",
+        "ResetCredentials",
+        "WaitForCredentials",
+        "LockLoginRoles",
+        "Verify",
+        "Switch",
+        "WaitForSwitch",
+        "Cleanup",
+        "Notify",
+        "Restored",
+    ]};
+}
+
+/// These states, then the way back, where everything can be undone.
+macro_rules! then_undone {
+    ($($before:literal),*) => {[
+        $($before,)*
+        "Undo",
+        "WaitForUndo",
+        "IsUndoDone",
+        "NotifyFailure",
+        "HowDidItEnd",
+        "FailedClean",
+    ]};
+}
+
 /// Of a restore without a copy and without readers, whatever its source, its engine and its switch are.
-pub const SHORTEST: [&str; 17] = [
+pub const SHORTEST: [&str; 17] = then_restored![
     "Begin",
     "Plan",
     "IsCopyNeeded",
     "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
+    "WaitForCluster"
 ];
 
 /// Of a restore that Plan refuses.
-pub const REFUSED_BY_PLAN: [&str; 8] = [
-    "Begin",
-    "Plan",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
+pub const REFUSED_BY_PLAN: [&str; 8] = then_undone!["Begin", "Plan"];
 
 /// Of a restore that copies once, without readers.
-pub const ONE_COPY: [&str; 20] = [
+pub const ONE_COPY: [&str; 20] = then_restored![
     "Begin",
     "Plan",
     "IsCopyNeeded",
@@ -42,23 +53,11 @@ pub const ONE_COPY: [&str; 20] = [
     "WaitForCopy",
     "AreCopiesMissing",
     "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
+    "WaitForCluster"
 ];
 
 /// Of a restore that copies twice, without readers.
-pub const TWO_COPIES: [&str; 23] = [
+pub const TWO_COPIES: [&str; 23] = then_restored![
     "Begin",
     "Plan",
     "IsCopyNeeded",
@@ -69,23 +68,11 @@ pub const TWO_COPIES: [&str; 23] = [
     "WaitForCopy",
     "AreCopiesMissing",
     "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
+    "WaitForCluster"
 ];
 
 /// Of a restore without a copy and with readers, which come after the writer.
-pub const WITH_READERS: [&str; 20] = [
+pub const WITH_READERS: [&str; 20] = then_restored![
     "Begin",
     "Plan",
     "IsCopyNeeded",
@@ -93,67 +80,25 @@ pub const WITH_READERS: [&str; 20] = [
     "WaitForCluster",
     "AddInstances",
     "WaitForInstances",
-    "AreInstancesMissing",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
+    "AreInstancesMissing"
 ];
 
 /// Of a restore that a person approved, without a copy and without readers.
-pub const APPROVED: [&str; 19] = [
+pub const APPROVED: [&str; 19] = then_restored![
     "Begin",
     "Plan",
     "IsCopyNeeded",
     "Approve",
     "IsCopyNeeded",
     "RestoreCluster",
-    "WaitForCluster",
-    "AddInstances",
-    "WaitForInstances",
-    "AreInstancesMissing",
-    "ResetCredentials",
-    "WaitForCredentials",
-    "LockLoginRoles",
-    "Verify",
-    "Switch",
-    "WaitForSwitch",
-    "Cleanup",
-    "Notify",
-    "Restored",
+    "WaitForCluster"
 ];
 
 /// Of a restore that nobody approved.
-pub const NOT_APPROVED: [&str; 10] = [
-    "Begin",
-    "Plan",
-    "IsCopyNeeded",
-    "Approve",
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
+pub const NOT_APPROVED: [&str; 10] = then_undone!["Begin", "Plan", "IsCopyNeeded", "Approve"];
 
 /// The way back, where everything can be undone.
-pub const UNDONE: [&str; 6] = [
-    "Undo",
-    "WaitForUndo",
-    "IsUndoDone",
-    "NotifyFailure",
-    "HowDidItEnd",
-    "FailedClean",
-];
+pub const UNDONE: [&str; 6] = then_undone![];
 
 /// Of a restore on the shortest path that fails in this state, and leaves nothing.
 ///
