@@ -185,24 +185,12 @@ pub async fn change(
     let Some(cluster) = cluster.filter(|cluster| cluster.status != "deleting") else {
         return Err(refused(id, "has no target any more that could be changed"));
     };
-    if wanted == Wanted::Now && cluster.protected {
+    // More time does no harm: whoever takes a retired cluster back needs it before the mark goes.
+    if wanted == Wanted::Now
+        && let Some(why) = stays(cluster)
+    {
         let name = &cluster.identifier;
-        return Err(refused(
-            id,
-            &format!(
-                "has a target `{name}` that is protected against deletion: whoever protected it takes that back first"
-            ),
-        ));
-    }
-    // More time does no harm: whoever takes the cluster back needs it before the mark goes.
-    if wanted == Wanted::Now && cluster.retired {
-        let name = &cluster.identifier;
-        return Err(refused(
-            id,
-            &format!(
-                "has a target `{name}` that another restore replaced, and keeps for the time that it was told; it goes at once when the tag `{RETIRED_BY_TAG}` is taken off"
-            ),
-        ));
+        return Err(refused(id, &format!("has a target `{name}` that {why}")));
     }
     let tagged = cluster.expires_at.as_deref();
     let standing = expiry.with_tag(tagged).or(expiry.at);
@@ -246,6 +234,19 @@ fn is_production(plan: &Plan, settings: &DeployedSettings) -> bool {
             .names(plan.name())
             .into_iter()
             .any(|name| settings.is_production(name))
+}
+
+/// Why a target does not go now, whoever asks for it.
+fn stays(cluster: &Found) -> Option<String> {
+    if cluster.protected {
+        let why = "is protected against deletion: whoever protected it takes that back first";
+        return Some(why.to_owned());
+    }
+    cluster.retired.then(|| {
+        format!(
+            "another restore replaced, and keeps for the time that it was told; the tag `{RETIRED_BY_TAG}` must go first"
+        )
+    })
 }
 
 fn refused(id: &RestoreId, why: &str) -> StepError {
